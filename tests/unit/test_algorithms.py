@@ -217,6 +217,11 @@ def test_a_token_that_the_teacher_rules_out_is_counted_and_left_out_of_the_gap()
     assert [float(v) for v in means["teacher/beyond_clamp"]] == [1, 5]
 
 
+def test_the_gap_is_of_the_present_student_and_not_of_the_one_that_sampled():
+    batch = two_by_three([[0.5] * 3] * 2, [2.0, -1.0], old_gap=0.3)
+    assert [float(v) for v in RLAD().loss(batch).means["teacher/gap"]] == pytest.approx([2.5, 5])
+
+
 def test_advantages_use_the_algorithms_scale():
     rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
     # Mean 0.5; population standard deviation 0.5, sample sqrt(1/3).
@@ -233,6 +238,10 @@ def test_the_defaults_are_the_papers():
     grpo = GRPO()
     assert (grpo.beta, grpo.clip_low, grpo.clip_high, grpo.reduction) == (0.04, 0.2, 0.2, "grpo")
     rlad = RLAD()
+    for shared in (grpo, rlad):  # TRL's, where the papers say nothing
+        assert (shared.dual_clip, shared.ratio_level) == (None, "token")
+        assert (shared.kl_correction, shared.advantage_eps) == (True, 1e-4)
+    assert (grpo.advantage_scale, rlad.eos) == ("sample_std", "keep")
     assert (rlad.alpha, rlad.clip_low, rlad.clip_high) == (0.5, 0.2, 0.28)
     assert (rlad.clamp, rlad.clamp_bound, rlad.mixture) == ("literal", 1.0, "geometric")
     assert (rlad.advantage_scale, rlad.reduction, rlad.beta) == ("population_std", "grpo", 0.0)
@@ -253,6 +262,7 @@ def test_the_defaults_are_the_papers():
         (lambda: GRPO(advantage_scale="std"), "advantage_scale is 'std'; .* population_std"),
         (lambda: RLAD(alpha=1.5), r"alpha is 1.5; it is the old policy's weight, in \[0, 1\]"),
         (lambda: RLAD(clamp_bound=0.0), "clamp_bound is 0.0 nats; it must be above 0"),
+        (lambda: RLAD(clamp_bound=math.nan), "clamp_bound is nan nats; it must be above 0"),
         (lambda: RLAD(clamp="soft"), "clamp is 'soft'; it must be one of literal"),
         (lambda: RLAD(mixture="harmonic"), "mixture is 'harmonic'; it must be one of geometric"),
         (lambda: RLAD(eos="mask"), "eos is 'mask'; it must be one of keep, old_policy, drop"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlkd.config import (
@@ -165,6 +165,9 @@ values = st.recursive(
 
 
 @given(values)
+@example("\x85")
+@example("a\u2028b\u2029")
+@example({"off": "1e-5"})
 def test_yaml_round_trip(value):
     assert yaml12.parse(yaml12.write(value), "here") == value
 
@@ -374,6 +377,7 @@ def test_a_name_of_trl_says_ours():
 def test_a_missing_key():
     text = refusal(validate, {"model": {}}, "here")
     assert "model.path: this key is missing.\n  expected: text" in text
+    assert "  about: Folder of the model and its tokenizer" in text
     assert "optim: this key is missing.\n  expected: a block with the keys steps," in text
 
 
@@ -596,6 +600,10 @@ def test_help_lists_every_field_with_its_default():
     assert "  optim.betas: a list of 2, each a number; default: [0.9, 0.999]" in text
     assert "  rewards.0.weight: a number; default: 1.0" in text
     assert "  algorithm.alpha: a number; default: 0.5\n      Weight of the old policy" in text
+    assert "\noptim: Steps, learning rate, schedule.\n" in text
+    assert "  data.train, rows from a local file.\n" in text
+    assert "  model, " not in text
+    assert text.count("algorithm.alpha:") == 1
     for place in ("data.train.path", "data.eval.seed", "model.lora.r", "\ntrl: ", "base: "):
         assert place in text
 

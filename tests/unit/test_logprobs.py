@@ -78,6 +78,14 @@ def test_a_bfloat16_head_is_as_exact_as_its_logits():
     assert 1e-4 < (found - exact).abs().max() < 0.008 * logits_NV.abs().max() + 0.02
 
 
+def test_logits_beyond_the_range_of_exp():
+    # e^200 is no float32: logits (200, 0, −200), log-probs (0, −200, −400)
+    weight = torch.tensor([[200.0], [0.0], [-200.0]])
+    found = sampled_logprobs(torch.ones(3, 1), weight, None, torch.arange(3))
+    assert found.tolist() == [0.0, -200.0, -400.0]
+    assert sampled_logprobs(-torch.ones(1, 1), weight, None, torch.tensor([2])).tolist() == [0.0]
+
+
 def test_no_positions_and_no_gradient():
     hidden_NH, weight_VH, bias_V, token_N = head(0, 4, 5)
     assert sampled_logprobs(hidden_NH, weight_VH, bias_V, token_N).shape == (0,)

@@ -90,6 +90,13 @@ def test_missing_name_names_the_nearest(project: Path):
     assert "'sums_x' has no 'acuracy' (for 'sums_x:acuracy')" in text
     assert "found: sums_x.py defines accuracy, length" in text
     assert "did you mean: sums_x:accuracy?" in text
+    assert "more" not in text
+
+
+def test_many_names_are_counted(project: Path):
+    (project / "many_x.py").write_text("\n".join(f"a{i:02} = {i}" for i in range(15)))
+    assert "many_x.py defines a00, a01," in refusal("many_x:b")
+    assert "a11 and 3 more" in refusal("many_x:b")
 
 
 def test_not_callable_where_a_function_is_wanted():
