@@ -1,6 +1,9 @@
-"""TokenBatch: everything a loss may read, and the one place where shapes are checked."""
+"""TokenBatch: everything a loss may read. Groups: everything that a shaping of rewards may read.
+The one place where shapes are checked."""
 
+import dataclasses
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +36,8 @@ class TokenBatch:
     """True at the end token that ended an answer; nowhere in a truncated row."""
     weight_BT: Tensor | None = None
     """Factor on each token's surrogate, (B, 1) or (B, T): sampler correction, off-policy mask."""
+    hard_B1: Tensor | None = None
+    """True where the row's prompt is hard (x ∈ D_h); None where no difficulty is kept."""
 
     accumulation: float = 1.0
     """Micro-batches per optimiser step."""
@@ -41,6 +46,10 @@ class TokenBatch:
     None: this micro-batch is the whole step on one rank."""
     max_completion_length: int | None = None
     """The constant of `dr_grpo`, tokens. None: T."""
+    progress: float = 0.0
+    """t/T: optimiser steps done over those of the whole run."""
+    entropy_coefficient: float = 0.0
+    """What a controller that keeps the entropy has come to, for this optimiser step."""
 
     def __post_init__(self) -> None:
         shape = self.logp_BT.shape
@@ -68,6 +77,10 @@ class TokenBatch:
                     f"{name} has shape {tuple(value.shape)}; "
                     f"it must be ({shape[0]}, 1) or {tuple(shape)}"
                 )
+        if self.hard_B1 is not None and tuple(self.hard_B1.shape) != (shape[0], 1):
+            raise ValueError(
+                f"hard_B1 has shape {tuple(self.hard_B1.shape)}; it must be ({shape[0]}, 1)"
+            )
         for name in ("old_logp_BT", "advantage_BT", "teacher_logp_BT", "ref_logp_BT", "weight_BT"):
             value = getattr(self, name)
             if value is not None and value.requires_grad:
@@ -83,6 +96,10 @@ class TokenBatch:
             if name != "mask_BT" and value is not None and value.shape == counted_BT.shape:
                 blank = torch.zeros((), dtype=value.dtype, device=value.device)
                 object.__setattr__(self, name, torch.where(counted_BT, value, blank))
+
+    def replace(self, **changes: Any) -> "TokenBatch":
+        """The same batch with other values."""
+        return dataclasses.replace(self, **changes)
 
     def step_tokens(self) -> Tensor:
         """Counted tokens of the optimiser step per rank, for `dapo`."""
@@ -104,3 +121,39 @@ class TokenBatch:
         value_BT = value_BT.detach().expand_as(self.mask_BT)
         # where() and not a product: 0 · inf is NaN.
         return torch.where(keep_BT, value_BT, 0.0).sum(), keep_BT.sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The rewards of whole groups, gathered over all ranks, and what was remembered of their
+    prompts before them. Lengths in tokens, the end token included."""
+
+    key_N: Tensor
+    """Keys of the prompts (`rlkd.difficulty.prompt_key`), int64."""
+    reward_NG: Tensor
+    """Weighted sums of the rewards; NaN where a row cannot be graded."""
+    length_NG: Tensor
+    """Tokens of each answer."""
+    correct_NG: Tensor
+    """Has the answer the verifiable reward's full mark, before any shaping?"""
+    counted_NG: Tensor
+    """Does the answer count for pass rates and lengths? Truncated and ungradable ones do not."""
+    pass_rate_N: Tensor
+    """Acc(x): share of correct answers among the counted ones; NaN where none counts."""
+    history_N: Tensor
+    """Acc_h(x) before this batch; NaN on a first visit."""
+    shortest_N: Tensor
+    """L_x before this batch; NaN where no correct answer is on record."""
+    hard_N: Tensor
+    """x ∈ D_h."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.reward_NG.shape)
+        if len(shape) != 2:
+            raise ValueError(f"reward_NG has shape {shape}; it must be (N, G)")
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), shape
+            if not field.name.endswith("_NG"):
+                wanted = shape[:1]
+            if tuple(value.shape) != wanted:
+                raise ValueError(f"{field.name} has shape {tuple(value.shape)}, not {wanted}")

@@ -65,10 +65,10 @@ class ClippedPolicyGradient(Algorithm):
     """Multiply the reference KL by π_S/π_old, so that its gradient is right off-policy too."""
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.clip_low <= 1.0, "clip_low", self.clip_low, "in [0, 1]")
-        _require(self.clip_high >= 0.0, "clip_high", self.clip_high, "at least 0")
-        _require(self.beta >= 0.0, "beta", self.beta, "at least 0")
-        _require(self.advantage_eps >= 0.0, "advantage_eps", self.advantage_eps, "at least 0")
+        require(0.0 <= self.clip_low <= 1.0, "clip_low", self, "in [0, 1]")
+        require(self.clip_high >= 0.0, "clip_high", self, "at least 0")
+        require(self.beta >= 0.0, "beta", self, "at least 0")
+        require(self.advantage_eps >= 0.0, "advantage_eps", self, "at least 0")
         choices = {
             "advantage_scale": advantages.SCALES,
             "reduction": reduce.REDUCTIONS,
@@ -78,7 +78,7 @@ class ClippedPolicyGradient(Algorithm):
             require_choice(name, getattr(self, name), allowed)
         if self.dual_clip is not None:
             bound = 1.0 + self.clip_high
-            _require(self.dual_clip > bound, "dual_clip", self.dual_clip, f"above {bound}")
+            require(self.dual_clip > bound, "dual_clip", self, f"above {bound}")
 
     @abstractmethod
     def log_ratio(self, batch: TokenBatch) -> Tensor:
@@ -154,9 +154,11 @@ class ClippedPolicyGradient(Algorithm):
 
 def require_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `allowed`."""
-    _require(value in allowed, name, value, f"one of {', '.join(allowed)}")
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+def require(holds: bool, name: str, settings: object, wanted: str) -> None:
+    """Raise ValueError unless `holds`, saying what the field `name` of `settings` must be."""
     if not holds:
-        raise ValueError(f"{name} is {value!r}; it must be {wanted}")
+        raise ValueError(f"{name} is {getattr(settings, name)!r}; it must be {wanted}")
