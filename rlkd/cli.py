@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
     if arguments.help_config:
         chosen = configs.load(arguments.config, overrides) if arguments.config else None
-        print(describe_fields(chosen.algorithm.use if chosen else None))
+        uses = [block.use for block in chosen.components] if chosen else []
+        print(describe_fields(chosen.algorithm.use if chosen else None, uses))
         return 0
     if arguments.config is None:
         raise ConfigError("rlkd train: which CONFIG?\n  do: rlkd train configs/NAME.yaml")

@@ -131,7 +131,7 @@ class Difficulty:
 
     def _places(self, key_N: Tensor) -> Tensor:
         """Where the keys stand in the records; unknown ones are added."""
-        key_N = key_N.cpu()
+        key_N = key_N.cpu().contiguous()
         at_N = torch.searchsorted(self._key_D, key_N)
         known_N = at_N < len(self)
         known_N[known_N.clone()] = self._key_D[at_N[known_N]] == key_N[known_N]

@@ -116,3 +116,12 @@ def check_reference(reference: Any, before: dict[str, Tensor] | None) -> None:
                 f"differs from the student as it was given (first in {name}). Save the student "
                 "and pass its path, or set beta to 0"
             )
+
+
+def place_of(reward: str | None, names: list[str]) -> int:
+    """Where the reward of that name stands; None: the first."""
+    if reward is None:
+        return 0
+    if reward not in names:
+        raise ValueError(f"verifiable is {reward!r}; the rewards are {', '.join(names)}")
+    return names.index(reward)

@@ -133,6 +133,7 @@ def _build_trainer(
             _arguments(config, sizes),
             Dataset.from_list(rows),
             algorithm=config.build_algorithm(),
+            components=config.build_components(),
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if store else None,

@@ -8,24 +8,29 @@ algorithm GRPO so is every number (tests/parity).
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
 from rlkd import handover
 from rlkd.algorithms.base import Algorithm
+from rlkd.algorithms.component import Component, Composed, Means
 from rlkd.batch import TokenBatch
-from rlkd.objectives.advantages import has_signal
+from rlkd.control import control_of
+from rlkd.difficulty import BANDS
+from rlkd.grouping import Grouping, row_facts
+from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
 from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
-from rlkd.tracking.means import Means
+from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.rollouts import Rollouts
 
 logger = logging.getLogger(__name__)
@@ -46,6 +51,9 @@ class Trainer(GRPOTrainer):
         model, reward_funcs, args, train_dataset, **trl: as GRPOTrainer takes them.
         algorithm: None: the GRPO that `args` describe, as TRL would run it. Otherwise it owns
             the objective, and `args` must leave the objective's fields alone.
+        components: what the algorithm carries besides (CEEH, an entropy bonus, …), in this order.
+        verifiable: name of the reward whose full mark, 1, counts as correct in the difficulty
+            records; None: the first.
         teacher: a Teacher, a model, or the path of one.
         teacher_check: what a failed self-check on the first answers does: error, warn, off.
         on_rollouts: called on every rank with each training batch of rollouts, after its first
@@ -64,6 +72,8 @@ class Trainer(GRPOTrainer):
         train_dataset: Any = None,
         *,
         algorithm: Algorithm | None = None,
+        components: Sequence[Component] = (),
+        verifiable: str | None = None,
         teacher: Teacher | PreTrainedModel | str | None = None,
         teacher_check: str = "error",
         on_rollouts: Callable[[Rollouts], None] | None = None,
@@ -71,9 +81,10 @@ class Trainer(GRPOTrainer):
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
         handover.refuse_what_would_be_ignored(args)
-        self.algorithm = algorithm if algorithm is not None else handover.algorithm_of(args)
+        objective = algorithm if algorithm is not None else handover.algorithm_of(args)
         if algorithm is not None:
             handover.hand_over(args, algorithm, _TRL_DEFAULTS)
+        self.objective = Composed(objective, tuple(components))
         if self.algorithm.needs_teacher and teacher is None:
             raise ValueError(
                 f"{type(self.algorithm).__name__} learns from a teacher and none was given; pass "
@@ -94,10 +105,23 @@ class Trainer(GRPOTrainer):
         self.teacher = self._attach(teacher)
         self._teacher_check = teacher_check
         self._on_rollouts = on_rollouts
-        self._means = {"train": Means(), "eval": Means()}
+        self._means = {"train": MeansWindow(), "eval": MeansWindow()}
         self._gathered_rewards: Tensor | None = None
+        self._gathered_facts: Tensor | None = (
+            None  # of each row: prompt's key, tokens, has it ended
+        )
+        self._verifiable = handover.place_of(verifiable, self.reward_func_names)
+        prompts = self.train_dataset["prompt"] if isinstance(self.train_dataset, Dataset) else ()
+        self._grouping = Grouping(self.objective, prompts)
+        self._control = control_of(self.objective.components, self._sum_over_ranks)
+        if self._control is not None:
+            self.add_callback(self._control)
         self._open_rollouts: Rollouts | None = None
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return self.objective.algorithm
 
     # -- the teacher --------------------------------------------------------------------------
 
@@ -137,10 +161,18 @@ class Trainer(GRPOTrainer):
         self._sampled_ids = (generated[0], generated[1])  # prompt and completion ids, unpadded
         return generated
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: list[list[int]]
+    ) -> Tensor:
         # Already gathered over all ranks, in prompt order: groups may straddle ranks.
-        rewards_RF = super()._calculate_rewards(*args, **kwargs)
+        rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._gathered_rewards = rewards_RF
+        if self._mode() == "train":
+            cut = [self._is_cut(ids) for ids in completion_ids_list]
+            facts_R3 = row_facts((row["prompt"] for row in inputs), completion_ids_list, cut)
+            self._gathered_facts = cast(
+                Tensor, self.accelerator.gather(facts_R3.to(rewards_RF.device))
+            )
         self._count_faults()
         return rewards_RF
 
@@ -166,7 +198,7 @@ class Trainer(GRPOTrainer):
             self.flush_rollouts()
         output = super()._generate_and_score_completions(inputs)
         rows = output["completion_ids"].shape[0]
-        output["advantages"] = self._advantages(mode, rows)
+        output |= self._advantages(mode, rows)
         if self.teacher is not None:
             output["teacher_per_token_logps"] = self._ask_teacher(output)
         # TRL shuffles the batch before it splits it; the number finds the way back.
@@ -175,21 +207,27 @@ class Trainer(GRPOTrainer):
             self._open_rollouts = self._record(inputs, output)
         return output
 
-    def _advantages(self, mode: str, rows: int) -> Tensor:
-        """This rank's advantages, of groups gathered over all ranks.
-
-        A row to which any reward says None (NaN) counts for nothing: TRL would count the others.
-        Where that reward is optional (its attribute `optional` is true) or has weight 0, the row
-        stays, and the reward adds nothing to it.
-        """
+    def _advantages(self, mode: str, rows: int) -> dict[str, Tensor]:
+        """This rank's share of what groups over all ranks give: advantages, and in training what
+        is known of the prompts."""
         rewards_RF = cast(Tensor, self._gathered_rewards)
-        group = self.num_generations if mode == "train" else self.num_generations_eval
-        total_R = self._total(rewards_RF)
+        group = cast(int, self.num_generations if mode == "train" else self.num_generations_eval)
+        optional_F = torch.tensor([bool(getattr(f, "optional", False)) for f in self.reward_funcs])
+        device = rewards_RF.device
+        total_R = total_reward(rewards_RF, self.reward_weights.to(device), optional_F.to(device))
         left_out_R = total_R.isnan()
         self._metrics[mode]["rewards/left_out"].append(left_out_R.float().mean().item())
         if left_out_R.any():  # TRL's own mean counts them, with what the other rewards say
             self._metrics[mode]["reward"][-1] = total_R.nanmean().item()
-        reward_NG = total_R.view(-1, cast(int, group))
+        reward_NG, known = total_R.view(-1, group), {}
+        if mode == "train":
+            verifiable_R = rewards_RF[:, self._verifiable]
+            shaped = self._grouping.shape(
+                reward_NG, verifiable_R, cast(Tensor, self._gathered_facts)
+            )
+            reward_NG, known = shaped.reward_NG, dict(shaped.known)
+            for name, value in shaped.metrics.items():
+                self._metrics[mode][name].append(value)
         advantages = self.algorithm.advantages(reward_NG).view(-1)
         self._metrics[mode]["groups/no_signal"].append(
             1.0 - has_signal(reward_NG).float().mean().item()
@@ -199,35 +237,32 @@ class Trainer(GRPOTrainer):
             logged.pop()
         logged.extend(advantages.tolist())
         start = self.accelerator.process_index * rows
-        return advantages[start : start + rows]
-
-    def _total(self, rewards_RF: Tensor) -> Tensor:
-        """(R,) the weighted sums of the rewards; NaN where a row cannot be graded."""
-        weight_F = self.reward_weights.to(rewards_RF.device)
-        optional_F = torch.tensor([bool(getattr(f, "optional", False)) for f in self.reward_funcs])
-        optional_F = optional_F.to(rewards_RF.device) | (weight_F == 0)
-        none_RF = rewards_RF.isnan()
-        total_R = (rewards_RF.masked_fill(none_RF & optional_F, 0.0) * weight_F).sum(-1)
-        # Rewards that are all optional and all silent say nothing about the row.
-        silent_R = (none_RF | (weight_F == 0)).all(-1) & none_RF.any(-1)
-        return total_R.masked_fill(silent_R, torch.nan)
+        known["advantages"] = advantages
+        return {name: value_R[start : start + rows] for name, value_R in known.items()}
 
     def _record(self, inputs: list[dict[str, Any]], output: dict[str, Any]) -> Rollouts:
         start = self.accelerator.process_index * len(inputs)
-        completions, ends = self._sampled_ids[1], set(self.eos_token_ids)
+        completions = self._sampled_ids[1]
         rollouts = Rollouts(
             step=self.state.global_step + 1,
             prompts=[row["prompt"] for row in inputs],
             completions=self._tokenizer.batch_decode(completions, skip_special_tokens=False),
             columns={
                 "tokens": [len(ids) for ids in completions],
-                "truncated": [not ids or ids[-1] not in ends for ids in completions],
+                "truncated": [self._is_cut(ids) for ids in completions],
                 "advantage": output["advantages"].tolist(),
+                "band": [BANDS[place] for place in output["band"].tolist()],
             },
         )
         rewards_RF = cast(Tensor, self._gathered_rewards)
         rollouts.add_rewards(self.reward_func_names, rewards_RF[start : start + len(inputs)])
+        if self.objective.components:
+            rollouts.add_rewards(["shaped"], output["shaped"].unsqueeze(1))
         return rollouts
+
+    def _is_cut(self, completion_ids: list[int]) -> bool:
+        """Did the length limit come before an end token?"""
+        return not completion_ids or completion_ids[-1] not in self.eos_token_ids
 
     def flush_rollouts(self) -> None:
         """Hand the last generation batch to `on_rollouts`. Done by itself before the next one."""
@@ -255,7 +290,7 @@ class Trainer(GRPOTrainer):
             **{key: inputs.get(key) for key in _FORWARD_KEYS},
         )
         batch = self._token_batch(inputs, logp_BT, entropy_BT, mode)
-        output = self.algorithm.loss(batch)
+        output = self.objective.loss(batch)
         loss, means = output.loss, output.means
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * aux_loss / batch.accumulation
@@ -267,10 +302,24 @@ class Trainer(GRPOTrainer):
                 for name, pair in means.items()
                 if name.startswith("clip_ratio/of_")
             }
-        if mode == "train" and self._is_first_pass() and self._open_rollouts is not None:
-            self._open_rollouts.note(batch, inputs["row_id"])
+        if mode == "train":
+            means = means | self._note_batch(batch, inputs)
         self._means[mode].add(means)
         return loss
+
+    def _note_batch(self, batch: TokenBatch, inputs: dict[str, Any]) -> Means:
+        """Tell those who watch of a training micro-batch; returns the entropy of each band."""
+        if self._control is not None:
+            self._control.observe(*batch.token_sum(batch.entropy_BT))
+        if self._is_first_pass() and self._open_rollouts is not None:
+            self._open_rollouts.note(batch, inputs["row_id"])
+        if "band" not in inputs:
+            return {}
+        band_B1 = inputs["band"].unsqueeze(1)
+        return {
+            f"difficulty/{band}/entropy": batch.token_sum(batch.entropy_BT, band_B1 == place)
+            for place, band in enumerate(BANDS)
+        }
 
     def _mode(self) -> str:
         return "train" if cast(torch.nn.Module, self.model).training else "eval"
@@ -316,6 +365,9 @@ class Trainer(GRPOTrainer):
             accumulation=accumulation,
             step_tokens_per_rank=tokens,
             max_completion_length=self.max_completion_length,
+            hard_B1=inputs["hard"].unsqueeze(1) if "hard" in inputs else None,
+            progress=self.state.global_step / max(1, self.state.max_steps),
+            entropy_coefficient=self._control.coefficient if self._control else 0.0,
         )
 
     def _is_eos(self, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:

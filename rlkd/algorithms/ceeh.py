@@ -149,6 +149,16 @@ class CEEH(Component):
     def shape_rewards(self, groups: Groups) -> Tensor:
         return groups.reward_NG + self.length_term(groups)
 
+    def group_measures(self, groups: Groups) -> dict[str, float]:
+        if self.length_beta == 0.0:
+            return {}
+        open_N = self._gate(groups)
+        term_NG = self.length_term(groups)
+        return {
+            "ceeh/gate_open": open_N.double().mean().item(),
+            "ceeh/length_term": term_NG.double().mean().item(),
+        }
+
     def length_term(self, groups: Groups) -> Tensor:
         """(N, G): −β R_len; 0 for answers that are wrong or do not count and where the gate is
         shut."""
@@ -161,9 +171,11 @@ class CEEH(Component):
             self.length_floor,
             str(self.floored),
         )
-        open_N = lengths.passes_gate(groups.pass_rate_N, groups.history_N, str(self.gate))
-        held_NG = groups.correct_NG & groups.counted_NG & open_N.unsqueeze(-1)
+        held_NG = groups.correct_NG & groups.counted_NG & self._gate(groups).unsqueeze(-1)
         return torch.where(held_NG, term_NG, 0.0).to(groups.reward_NG.dtype)
+
+    def _gate(self, groups: Groups) -> Tensor:
+        return lengths.passes_gate(groups.pass_rate_N, groups.history_N, str(self.gate))
 
     def shape_batch(self, batch: TokenBatch) -> TokenBatch:
         if self.entropy != "ea":
@@ -182,7 +194,7 @@ class CEEH(Component):
     def measures(self, batch: TokenBatch) -> Means:
         if self.entropy != "me":
             return {}
-        return {"entropy_coefficient": batch.token_sum(self._coefficient(batch))}
+        return {"ceeh/entropy_coefficient": batch.token_sum(self._coefficient(batch))}
 
     def _coefficient(self, batch: TokenBatch) -> Tensor:
         """λ(x, t), (B, 1)."""

@@ -43,6 +43,10 @@ class Component:
         """(N, G): rewards in place of `groups.reward_NG`, NaN where that is NaN."""
         return groups.reward_NG
 
+    def group_measures(self, groups: Groups) -> dict[str, float]:
+        """What to log of a batch of groups, by the metric's name."""
+        return {}
+
     def shape_batch(self, batch: TokenBatch) -> TokenBatch:
         """The batch that the algorithm's loss reads."""
         return batch

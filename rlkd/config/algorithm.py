@@ -1,4 +1,5 @@
-"""The `algorithm:` block against the dataclass that it names: fields, types, its own checks."""
+"""The `algorithm:` and `components:` blocks against the dataclasses that they name: fields, types,
+their own checks."""
 
 import ast
 import dataclasses
@@ -7,37 +8,68 @@ import itertools
 import json
 import textwrap
 import typing
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from rlkd.config.messages import expected, mismatch, unknown_key
+from rlkd.config.schema import AlgorithmBlock, ComponentBlock
 from rlkd.errors import ConfigError, together
 from rlkd.refs import resolve
 
 if TYPE_CHECKING:
     from rlkd.algorithms.base import Algorithm
+    from rlkd.algorithms.component import Component
 
 
-def build(use: str, settings: dict[str, Any], has_teacher: bool) -> "Algorithm":
-    """The algorithm that `use` names, with `settings` in place of its defaults.
+def build(
+    block: AlgorithmBlock, components: "tuple[Component, ...]", has_teacher: bool
+) -> "Algorithm":
+    """The algorithm that `block` names, with its settings in place of the defaults.
 
     Raises:
-        ConfigError: see `RunConfig.build_algorithm`.
+        ConfigError: see `RunConfig.build_algorithm`; the components contradict each other.
     """
-    algorithm = algorithm_class(use)
-    values = checked_settings(algorithm, settings)
-    try:
-        built = algorithm(**values)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"algorithm ({use}): {error}") from error
+    from rlkd.algorithms.component import Composed
+
+    algorithm = algorithm_class(block.use)
+    defaults = {name: v for c in components for name, v in c.algorithm_defaults.items()}
+    known = {field.name for field in dataclasses.fields(algorithm)}
+    settings = {name: v for name, v in defaults.items() if name in known} | block.settings
+    built = _build(algorithm, settings, block.use, "algorithm")
     if built.needs_teacher and not has_teacher:
         raise ConfigError(
-            f"teacher: {use} learns from a teacher and there is none.\n"
+            f"teacher: {block.use} learns from a teacher and there is none.\n"
             "  found: nothing (null)\n"
             "  do: set teacher.path, or use an algorithm without one (rlkd.algorithms.grpo:GRPO)"
         )
+    try:
+        Composed(built, components)
+    except ValueError as error:
+        raise ConfigError(f"components: {error}") from error
     return built
+
+
+def build_components(blocks: Sequence[ComponentBlock]) -> "tuple[Component, ...]":
+    """The components that the blocks name, with their settings in place of the defaults.
+
+    Raises:
+        ConfigError: see `RunConfig.build_components`.
+    """
+    return tuple(
+        _build(component_class(block.use, f"components.{i}"), block.settings, block.use, place)
+        for i, block in enumerate(blocks)
+        for place in [f"components.{i}"]
+    )
+
+
+def _build(kind: type, settings: dict[str, Any], use: str, place: str) -> Any:
+    values = checked_settings(kind, settings, place)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{place} ({use}): {error}") from error
 
 
 def algorithm_class(use: str) -> type["Algorithm"]:
@@ -46,11 +78,26 @@ def algorithm_class(use: str) -> type["Algorithm"]:
     Raises:
         ConfigError: the reference does not resolve, or names no concrete algorithm.
     """
-    found = resolve(use, place="algorithm.use")
     from rlkd.algorithms.base import Algorithm  # imports torch: only once an algorithm is wanted
 
-    if not isinstance(found, type) or not issubclass(found, Algorithm):
-        problem = "is not an algorithm: a subclass of rlkd.algorithms.base:Algorithm"
+    return _class(use, "algorithm", Algorithm, "an algorithm")
+
+
+def component_class(use: str, place: str) -> type["Component"]:
+    """The class that `use` at `place` names.
+
+    Raises:
+        ConfigError: the reference does not resolve, or names no concrete component.
+    """
+    from rlkd.algorithms.component import Component
+
+    return _class(use, place, Component, "a component")
+
+
+def _class(use: str, place: str, base: type, title: str) -> Any:
+    found = resolve(use, place=f"{place}.use")
+    if not isinstance(found, type) or not issubclass(found, base):
+        problem = f"is not {title}: a subclass of {base.__module__}:{base.__name__}"
     elif inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         problem = f"is abstract (it lacks {missing}); name a subclass"
@@ -58,24 +105,24 @@ def algorithm_class(use: str) -> type["Algorithm"]:
         problem = "is not a dataclass; put @dataclass(frozen=True, kw_only=True) above it"
     else:
         return found
-    raise ConfigError(f"algorithm.use: {use!r} {problem}.")
+    raise ConfigError(f"{place}.use: {use!r} {problem}.")
 
 
-def checked_settings(algorithm: type["Algorithm"], settings: dict[str, Any]) -> dict[str, Any]:
+def checked_settings(kind: type, settings: dict[str, Any], place: str) -> dict[str, Any]:
     """`settings` with the types that the dataclass's fields name (a list becomes a tuple).
 
     Raises:
         ConfigError: every unknown key, missing field and wrong type, by its dotted place.
     """
-    fields = {field.name: field for field in dataclasses.fields(algorithm) if field.init}
-    hints = typing.get_type_hints(algorithm, include_extras=True)
-    docs = field_docs(algorithm)
-    problems = [unknown_key("algorithm", key, fields) for key in settings if key not in fields]
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    docs = field_docs(kind)
+    problems = [unknown_key(place, key, fields) for key in settings if key not in fields]
     for name, field in fields.items():
         unset = (field.default, field.default_factory) == (dataclasses.MISSING, dataclasses.MISSING)
         if unset and name not in settings:
             want = expected(hints[name])
-            problems.append(f"algorithm.{name}: this key is missing.\n  expected: {want}")
+            problems.append(f"{place}.{name}: this key is missing.\n  expected: {want}")
     values = {}
     for name in settings.keys() & fields.keys():
         try:
@@ -84,16 +131,16 @@ def checked_settings(algorithm: type["Algorithm"], settings: dict[str, Any]) -> 
             values[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
         except ValidationError:
             want = expected(hints[name])
-            problems.append(mismatch(f"algorithm.{name}", settings[name], want, docs.get(name, "")))
+            problems.append(mismatch(f"{place}.{name}", settings[name], want, docs.get(name, "")))
     if problems:
-        raise together(problems, f"algorithm ({algorithm.__module__}:{algorithm.__qualname__})")
+        raise together(problems, f"{place} ({kind.__module__}:{kind.__qualname__})")
     return values
 
 
-def field_docs(algorithm: type) -> dict[str, str]:
+def field_docs(kind: type) -> dict[str, str]:
     """The texts that stand under a dataclass's fields, those of its bases included."""
     docs: dict[str, str] = {}
-    for owner in reversed(algorithm.__mro__):
+    for owner in reversed(kind.__mro__):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
         except (OSError, TypeError):

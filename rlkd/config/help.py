@@ -2,12 +2,13 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rlkd.config.algorithm import algorithm_class, field_docs
+from rlkd.config.algorithm import algorithm_class, component_class, field_docs
 from rlkd.config.messages import doc_line, expected, models_in
 from rlkd.config.run_config import RunConfig
 from rlkd.config.schema import Block
@@ -21,14 +22,14 @@ def list_blocks() -> str:
     )
 
 
-def describe_fields(algorithm: str | None = None) -> str:
+def describe_fields(algorithm: str | None = None, components: Sequence[str] = ()) -> str:
     """Every field of a config: dotted place, what it takes, its default, its documentation.
 
     Args:
-        algorithm: a `module:name` whose own fields are listed too (imports it).
+        algorithm, components: as `module:name`, whose own fields are listed too (imports them).
 
     Raises:
-        ConfigError: the algorithm's reference does not resolve.
+        ConfigError: a reference does not resolve.
     """
     parts = [
         "base: path of another config, relative to this one; default: none\n"
@@ -38,6 +39,10 @@ def describe_fields(algorithm: str | None = None) -> str:
         parts += _field(name, info)
         if name == "algorithm":
             parts += _algorithm(algorithm)
+        if name == "components":
+            for i, use in enumerate(components):
+                place = f"components.{i}"
+                parts += _fields_of(component_class(use, place), use, place)
     return "\n".join(parts)
 
 
@@ -66,13 +71,16 @@ def _algorithm(use: str | None) -> list[str]:
             "  algorithm.<field>: the fields of that class;"
             " `rlkd train CONFIG --help-config` lists them"
         ]
-    algorithm = algorithm_class(use)
-    hints, docs = get_type_hints(algorithm), field_docs(algorithm)
-    lines = [f"  algorithm, the fields of {use}"]
-    for field in dataclasses.fields(algorithm):
+    return _fields_of(algorithm_class(use), use, "algorithm")
+
+
+def _fields_of(kind: type, use: str, place: str) -> list[str]:
+    hints, docs = get_type_hints(kind), field_docs(kind)
+    lines = [f"  {place}, the fields of {use}"]
+    for field in dataclasses.fields(kind):
         default = "required" if field.default is dataclasses.MISSING else _shown(field.default)
-        place = f"algorithm.{field.name}"
-        lines.append(_entry(place, expected(hints[field.name]), default, docs.get(field.name, "")))
+        want, doc = expected(hints[field.name]), docs.get(field.name, "")
+        lines.append(_entry(f"{place}.{field.name}", want, default, doc))
     return lines
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from rlkd.config import yaml12
 from rlkd.config.messages import explain
 from rlkd.config.run_config import RunConfig
+from rlkd.config.schema import AlgorithmBlock
 from rlkd.errors import ConfigError, nearest, together
 
 
@@ -73,16 +74,21 @@ def dump(config: RunConfig) -> str:
 
 
 def resolved(config: RunConfig) -> RunConfig:
-    """The same config with the algorithm's defaults written out too. Imports the algorithm.
+    """The same config with the defaults of the algorithm and the components written out too.
+    Imports them.
 
     Raises:
         ConfigError: see `RunConfig.build_algorithm`.
     """
-    built = config.build_algorithm()
+    blocks = [config.algorithm, *config.components]
+    built = [config.build_algorithm(), *config.build_components()]
+    algorithm, *components = map(_with_defaults, blocks, built)
+    return config.model_copy(update={"algorithm": algorithm, "components": components})
+
+
+def _with_defaults(block: AlgorithmBlock, built: Any) -> AlgorithmBlock:
     fields = [field.name for field in dataclasses.fields(built) if field.init]
-    values = {name: _plain(getattr(built, name)) for name in fields}
-    block = type(config.algorithm)(use=config.algorithm.use, **values)
-    return config.model_copy(update={"algorithm": block})
+    return type(block)(use=block.use, **{name: _plain(getattr(built, name)) for name in fields})
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:

@@ -10,6 +10,7 @@ from rlkd.config.schema import (
     AlgorithmBlock,
     Batch,
     Block,
+    ComponentBlock,
     Data,
     Eval,
     Model,
@@ -24,6 +25,7 @@ from rlkd.config.trl_keys import refuse_owned
 
 if TYPE_CHECKING:
     from rlkd.algorithms.base import Algorithm
+    from rlkd.algorithms.component import Component
 
 
 class RunConfig(Block):
@@ -35,10 +37,13 @@ class RunConfig(Block):
     """The teacher: folder, number format, checks; null: none."""
     algorithm: AlgorithmBlock
     """The objective: a class (`use`) and its fields."""
+    components: list[ComponentBlock] = Field(default_factory=list)
+    """What the algorithm carries besides, in this order: CEEH, an entropy bonus, …"""
     data: Data
     """Training and held-out rows, and how their columns are called."""
     rewards: list[Reward] = Field(min_length=1)
-    """Reward functions and their weights."""
+    """Reward functions and their weights. The first is the verifiable one: its full mark, 1, counts
+    as correct in evaluation and in the difficulty records, whatever shapes the sum."""
     batch: Batch
     """Prompts per step, group size, micro-batches."""
     sampling: Sampling
@@ -77,12 +82,21 @@ class RunConfig(Block):
         return Path(self.run.dir) / self.run.name
 
     def build_algorithm(self) -> "Algorithm":
-        """The algorithm's dataclass, built from its block. Imports its module (and so torch).
+        """The algorithm's dataclass, built from its block; a field that is not set there is the
+        component's (`algorithm_defaults`) where a component wants it otherwise. Imports its module
+        (and so torch).
 
         Raises:
             ConfigError: the reference does not resolve or names no algorithm; an unknown field, a
                 wrong type, a value that the algorithm refuses; it needs a teacher and has none.
         """
-        return algorithms.build(
-            self.algorithm.use, self.algorithm.settings, self.teacher is not None
-        )
+        components = self.build_components()
+        return algorithms.build(self.algorithm, components, self.teacher is not None)
+
+    def build_components(self) -> "tuple[Component, ...]":
+        """The components' dataclasses, in their order.
+
+        Raises:
+            ConfigError: as for the algorithm.
+        """
+        return algorithms.build_components(self.components)

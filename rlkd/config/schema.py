@@ -75,6 +75,14 @@ class AlgorithmBlock(Block):
         return dict(self.model_extra or {})
 
 
+class ComponentBlock(AlgorithmBlock):
+    """What the algorithm carries besides: a dataclass and a departure from its defaults per key."""
+
+    use: str
+    """The component's class, as module:name (`rlkd.algorithms.ceeh:CEEH`); its fields are the
+    further keys of this block."""
+
+
 class FunctionSource(Block):
     """Rows from a function, called as fn(split=..., n=size, seed=seed, **kwargs)."""
 

@@ -7,6 +7,20 @@ from torch import Tensor
 SCALES = ("population_std", "sample_std", "none")
 
 
+def total_reward(reward_RF: Tensor, weight_F: Tensor, optional_F: Tensor) -> Tensor:
+    """Σ_f w_f r_f of each row, (R,); NaN where the row cannot be graded.
+
+    A row to which a reward says NaN cannot be graded, whatever the other rewards say. Where that
+    reward is optional or has weight 0, it adds nothing instead; rewards that are all optional and
+    all silent say nothing about the row.
+    """
+    optional_F = optional_F | (weight_F == 0)
+    none_RF = reward_RF.isnan()
+    total_R = (reward_RF.masked_fill(none_RF & optional_F, 0.0) * weight_F).sum(-1)
+    silent_R = (none_RF | (weight_F == 0)).all(-1) & none_RF.any(-1)
+    return total_R.masked_fill(silent_R, torch.nan)
+
+
 def group_advantages(reward_NG: Tensor, scale: str = "sample_std", eps: float = 1e-4) -> Tensor:
     """A = (r − mean_G r) / (std_G r + eps), per group; with scale ``none``, A = r − mean_G r.
 

@@ -49,11 +49,48 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "share of rollouts that a reward (not optional) could not grade: no baseline, no gradient",
         "near 0",
     ),
+    "train/reward_shaped": (
+        "the same after the components shaped it (CEEH's length term): what the advantages are "
+        "made of",
+        "only with components",
+    ),
     "train/frac_reward_zero_std": ("share of rollouts in groups without spread (TRL)", "low"),
     "train/groups/no_signal": (
         "share of groups whose rewards are all equal: no gradient, and no teacher signal in RLAD",
         "low; near 1 means too easy or too hard prompts",
     ),
+    "train/difficulty/threshold": (
+        "mean historical pass rate over the training prompts, as it was before the step: CEEH calls"
+        " prompts below it hard",
+        "rises as the student learns",
+    ),
+    "train/difficulty/hard_set": ("share of the step's prompts that CEEH treats as hard (D_h)", ""),
+    "train/difficulty/*/share": (
+        "share of the step's prompts whose historical pass rate was below 1/3 (hard), up to 2/3 "
+        "(middle), above (easy), not known (new: first visit)",
+        "hard empties and easy fills",
+    ),
+    "train/difficulty/*/accuracy": (
+        "share of correct answers in that band; truncated and ungradable ones are left out",
+        "higher is better",
+    ),
+    "train/difficulty/*/pass@*": (
+        "share of the band's groups with a correct answer, of groups of which all count",
+        "falls where exploration dies",
+    ),
+    "train/difficulty/*/length": ("mean tokens of the counted answers of that band", "tokens"),
+    "train/difficulty/*/entropy": ("mean entropy over the tokens of that band", "nats"),
+    "train/difficulty/length_ratio/*": (
+        "L / L_x of the correct answers to prompts with a length on record: deciles (p10, p50, "
+        "p90) and share below 1, shorter than ever",
+        "towards 1 where answers shorten",
+    ),
+    "train/ceeh/entropy_coefficient": ("CEEH-ME's λ, mean over tokens", "reward per nat"),
+    "train/ceeh/gate_open": (
+        "share of the step's prompts whose length counts: Acc(x) above Acc_h(x)",
+        "0 on first visits",
+    ),
+    "train/ceeh/length_term": ("−β R_len, mean over the rollouts", "in units of reward"),
     "train/completions/mean_length": ("mean tokens of the rollouts", "tokens"),
     "train/completions/min_length": ("shortest rollout", "tokens"),
     "train/completions/max_length": ("longest rollout", "tokens"),

@@ -611,7 +611,7 @@ def test_help_lists_every_field_with_its_default():
 def test_blocks_in_one_line_each():
     lines = list_blocks().splitlines()
     assert len(lines) == len(RunConfig.model_fields)
-    assert lines[0] == "  model      The student: folder, number format, LoRA."
+    assert lines[0] == "  model       The student: folder, number format, LoRA."
 
 
 def test_nearest():

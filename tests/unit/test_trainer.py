@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOConfig
 
 from rlkd import GRPO, RLAD, Trainer
+from rlkd.algorithms.component import Composed
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores
 from rlkd.tracking.rollouts import Rollouts
 from tests.conftest import WORDS, make_model
@@ -169,7 +170,7 @@ def caught_batches(trainer):
             seen.append(batch)
             return super().loss(batch)
 
-    trainer.algorithm = Spy(**vars(trainer.algorithm))
+    trainer.objective = Composed(Spy(**vars(trainer.algorithm)))
     return seen
 
 

@@ -1,0 +1,81 @@
+"""From gathered rows to groups beside what is remembered of their prompts, and what follows from
+it: shaped rewards, what a loss may know of a row's prompt, what is logged."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlkd.algorithms.component import Composed
+from rlkd.difficulty import Difficulty, prompt_key
+from rlkd.tracking.bands import band_of, difficulty_metrics
+
+
+def row_facts(
+    prompts: Iterable[Any], completion_ids: Sequence[list[int]], is_cut: Sequence[bool]
+) -> Tensor:
+    """(R, 3) int64, to be gathered over the ranks: key of the prompt, tokens of the answer, 1 where
+    it ended by itself."""
+    facts = [
+        (prompt_key(prompt), len(ids), not cut)
+        for prompt, ids, cut in zip(prompts, completion_ids, is_cut, strict=True)
+    ]
+    return torch.tensor(facts, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A training batch of all ranks after its prompts' records and the components had their say."""
+
+    reward_NG: Tensor
+    """Rewards that become advantages."""
+    known: dict[str, Tensor]
+    """(R,) per row: `shaped` reward, `hard` (x ∈ D_h), `band` (a place in `BANDS`)."""
+    metrics: dict[str, float]
+    """The same on every rank."""
+
+
+class Grouping:
+    """Keeps the difficulty records of a run and reads every training batch through them.
+
+    Args:
+        prompts: all training prompts; empty where they are streamed.
+    """
+
+    def __init__(self, objective: Composed, prompts: Iterable[Any]) -> None:
+        self._objective = objective
+        self.difficulty = Difficulty((prompt_key(p) for p in prompts), objective.rules())
+
+    def shape(self, reward_NG: Tensor, verifiable_R: Tensor, facts_R3: Tensor) -> Shaped:
+        """Shape a batch by the records as they are, then let the records learn from it.
+
+        Args:
+            reward_NG: weighted sums of the rewards; NaN: not gradable.
+            verifiable_R: the raw verifiable reward of each row; 1 and more counts as correct.
+            facts_R3: see `row_facts`.
+        """
+        key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
+        verifiable_NG = verifiable_R.view_as(reward_NG)
+        groups = self.difficulty.view(
+            key_N=key_NG[:, 0],
+            reward_NG=reward_NG,
+            length_NG=length_NG,
+            correct_NG=verifiable_NG >= 1.0,
+            counted_NG=ended_NG.bool() & ~(reward_NG.isnan() | verifiable_NG.isnan()),
+        )
+        shaped_NG = self._objective.rewards(groups)
+        metrics = difficulty_metrics(groups, self.difficulty.threshold())
+        for component in self._objective.components:
+            metrics |= component.group_measures(groups)
+        if self._objective.components:
+            metrics["reward_shaped"] = shaped_NG.nanmean().item()
+        self.difficulty.learn(groups)
+        size = reward_NG.shape[1]
+        known = {
+            "shaped": shaped_NG.reshape(-1),
+            "hard": groups.hard_N.repeat_interleave(size),
+            "band": band_of(groups.history_N).repeat_interleave(size),
+        }
+        return Shaped(shaped_NG, known, metrics)
