@@ -71,6 +71,23 @@ def algorithm_of(args: Any) -> GRPO:
     )
 
 
+def check_teacher(algorithm: Algorithm, teacher: Any, check: str) -> None:
+    """A teacher is given where the algorithm learns from one, and only there."""
+    title = type(algorithm).__name__
+    if algorithm.needs_teacher and teacher is None:
+        raise ValueError(
+            f"{title} learns from a teacher and none was given; pass "
+            "teacher= (a path, a model or a rlkd.teacher.Teacher)"
+        )
+    if teacher is not None and not algorithm.needs_teacher:
+        raise ValueError(
+            f"{title} has no use for a teacher; its scores would cost a forward pass per step for "
+            "nothing. Leave teacher= out, or choose an algorithm that learns from one"
+        )
+    if check not in ("error", "warn", "off"):
+        raise ValueError(f"teacher_check is {check!r}; it is error, warn or off")
+
+
 def refuse_what_would_be_ignored(args: Any) -> None:
     plain = {
         "top_entropy_quantile": 1.0,

@@ -23,7 +23,7 @@ from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.component import Component, Composed, Means
 from rlkd.batch import TokenBatch
 from rlkd.control import control_of
-from rlkd.difficulty import BANDS
+from rlkd.difficulty import BANDS, Difficulty
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
@@ -85,19 +85,7 @@ class Trainer(GRPOTrainer):
         if algorithm is not None:
             handover.hand_over(args, algorithm, _TRL_DEFAULTS)
         self.objective = Composed(objective, tuple(components))
-        if self.algorithm.needs_teacher and teacher is None:
-            raise ValueError(
-                f"{type(self.algorithm).__name__} learns from a teacher and none was given; pass "
-                "teacher= (a path, a model or a rlkd.teacher.Teacher)"
-            )
-        if teacher is not None and not self.algorithm.needs_teacher:
-            raise ValueError(
-                f"{type(self.algorithm).__name__} has no use for a teacher; its scores would cost "
-                "a forward pass per step for nothing. Leave teacher= out, or choose an algorithm "
-                "that learns from one"
-            )
-        if teacher_check not in ("error", "warn", "off"):
-            raise ValueError(f"teacher_check is {teacher_check!r}; it is error, warn or off")
+        handover.check_teacher(self.algorithm, teacher, teacher_check)
         before = handover.weights_for_reference_check(model, self.algorithm, trl.get("peft_config"))
         super().__init__(model, reward_funcs, args, train_dataset, **trl)
         handover.check_reference(self.ref_model, before)
@@ -107,21 +95,24 @@ class Trainer(GRPOTrainer):
         self._on_rollouts = on_rollouts
         self._means = {"train": MeansWindow(), "eval": MeansWindow()}
         self._gathered_rewards: Tensor | None = None
-        self._gathered_facts: Tensor | None = (
-            None  # of each row: prompt's key, tokens, has it ended
-        )
+        self._gathered_facts: Tensor | None = None
         self._verifiable = handover.place_of(verifiable, self.reward_func_names)
         prompts = self.train_dataset["prompt"] if isinstance(self.train_dataset, Dataset) else ()
         self._grouping = Grouping(self.objective, prompts)
-        self._control = control_of(self.objective.components, self._sum_over_ranks)
-        if self._control is not None:
-            self.add_callback(self._control)
+        self.entropy_control = control_of(self.objective.components, self._sum_over_ranks)
+        if self.entropy_control is not None:
+            self.add_callback(self.entropy_control)
         self._open_rollouts: Rollouts | None = None
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
 
     @property
     def algorithm(self) -> Algorithm:
         return self.objective.algorithm
+
+    @property
+    def difficulty(self) -> Difficulty:
+        """What is remembered of each prompt."""
+        return self._grouping.difficulty
 
     # -- the teacher --------------------------------------------------------------------------
 
@@ -290,7 +281,8 @@ class Trainer(GRPOTrainer):
             **{key: inputs.get(key) for key in _FORWARD_KEYS},
         )
         batch = self._token_batch(inputs, logp_BT, entropy_BT, mode)
-        output = self.objective.loss(batch)
+        # Components speak of training batches: of held-out prompts nothing is remembered.
+        output = (self.objective if mode == "train" else self.algorithm).loss(batch)
         loss, means = output.loss, output.means
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * aux_loss / batch.accumulation
@@ -309,8 +301,8 @@ class Trainer(GRPOTrainer):
 
     def _note_batch(self, batch: TokenBatch, inputs: dict[str, Any]) -> Means:
         """Tell those who watch of a training micro-batch; returns the entropy of each band."""
-        if self._control is not None:
-            self._control.observe(*batch.token_sum(batch.entropy_BT))
+        if self.entropy_control is not None:
+            self.entropy_control.observe(*batch.token_sum(batch.entropy_BT))
         if self._is_first_pass() and self._open_rollouts is not None:
             self._open_rollouts.note(batch, inputs["row_id"])
         if "band" not in inputs:
@@ -367,7 +359,7 @@ class Trainer(GRPOTrainer):
             max_completion_length=self.max_completion_length,
             hard_B1=inputs["hard"].unsqueeze(1) if "hard" in inputs else None,
             progress=self.state.global_step / max(1, self.state.max_steps),
-            entropy_coefficient=self._control.coefficient if self._control else 0.0,
+            entropy_coefficient=self.entropy_control.coefficient if self.entropy_control else 0.0,
         )
 
     def _is_eos(self, completion_ids: Tensor, completion_mask: Tensor) -> Tensor:
