@@ -14,8 +14,17 @@ from datasets import Dataset
 from trl import GRPOConfig
 
 from rlkd import GRPO, RLAD, Trainer
+from rlkd.algorithms.ceeh import CEEH
 
 ROWS, GROUP = 24, 8
+NAN = float("nan")
+RECORDS = {  # of the three prompts, in the order of their keys
+    "pass_rate": torch.tensor([0.1, 0.0, 0.9], dtype=torch.float64),
+    "shortest": torch.tensor([3.0, NAN, 2.0], dtype=torch.float64),
+    "visits": torch.tensor([4, 1, 7], dtype=torch.int32),
+}
+ME, EA = CEEH(length_beta=0.5, entropy_coefficient=0.1), CEEH(entropy="ea", hard_bound="at_most")
+CARRIED = {"grpo with ceeh-me": (ME,), "grpo with ceeh-ea": (EA,), "rlad with ceeh-me": (ME,)}
 ALGORITHMS = {
     "grpo": GRPO(beta=0.0),
     "grpo with reference": GRPO(beta=0.1, reduction="dapo"),
@@ -24,6 +33,9 @@ ALGORITHMS = {
     "rlad": RLAD(),
     "rlad dapo": RLAD(reduction="dapo", eos="old_policy"),
     "rlad arithmetic": RLAD(mixture="arithmetic", clamp="straight_through"),
+    "grpo with ceeh-me": GRPO(beta=0.0, advantage_scale="none"),
+    "grpo with ceeh-ea": GRPO(beta=0.0, reduction="dapo"),
+    "rlad with ceeh-me": RLAD(advantage_scale="none"),
 }
 
 
@@ -46,12 +58,16 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     )  # fmt: skip
 
     def reward(completions, **_):
-        return [(sum(map(ord, text)) % 11) / 11 for text in completions]
+        return [(sum(map(ord, text)) % 11) / 10 for text in completions]
 
     rows = Dataset.from_list([{"prompt": f"{i}+{i + 1}="} for i in range(ROWS // GROUP)])
     algorithm = ALGORITHMS[name]
     extra = {"teacher": teacher, "teacher_check": "off"} if algorithm.needs_teacher else {}
-    trainer = Trainer(student, reward, args, rows, algorithm=algorithm, **extra)
+    components = CARRIED.get(name, ())
+    trainer = Trainer(
+        student, reward, args, rows, algorithm=algorithm, components=components, **extra
+    )
+    trainer.difficulty.restore(trainer.difficulty.state() | RECORDS)
     rank, share = trainer.accelerator.process_index, ROWS // world
     assert trainer.accelerator.num_processes == world
     mine = answers()[rank * share : (rank + 1) * share]
@@ -60,8 +76,14 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     trainer.train()
     after = trainer.accelerator.unwrap_model(trainer.model).state_dict()
     logs = trainer.state.log_history[0]
-    seen = {key: torch.tensor(logs[key]) for key in ("entropy", "clip_ratio/region_mean")}
-    return {key: after[key] - before[key] for key in before} | seen
+    columns = ["entropy", "clip_ratio/region_mean", "difficulty/hard_set"]
+    columns += ["ceeh/length_term", "reward_shaped"] if components else []
+    seen = {key: torch.tensor(logs[key]) for key in columns}
+    records = trainer.difficulty.table()
+    for other in trainer.gather_rows([records]):
+        for key, value in records.items():
+            assert torch.equal(value.nan_to_num(), other[key].nan_to_num()), f"ranks differ: {key}"
+    return {key: after[key] - before[key] for key in before} | seen | records
 
 
 def main() -> None:
