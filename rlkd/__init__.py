@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlkd.algorithms.ceeh import CEEH as CEEH
     from rlkd.algorithms.grpo import GRPO as GRPO
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "CEEH": "rlkd.algorithms.ceeh",
     "GRPO": "rlkd.algorithms.grpo",
     "LocalTeacher": "rlkd.teacher.local",
     "RLAD": "rlkd.algorithms.rlad",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["GRPO", "RLAD", "LocalTeacher", "Trainer"]
+__all__ = ["CEEH", "GRPO", "RLAD", "LocalTeacher", "Trainer"]
 
 
 def __getattr__(name: str) -> Any:

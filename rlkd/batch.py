@@ -101,6 +101,14 @@ class TokenBatch:
         """The same batch with other values."""
         return dataclasses.replace(self, **changes)
 
+    def reweighted(self, factor_BT: Tensor) -> "TokenBatch":
+        """The same batch with `factor_BT`, numbers or booleans, on each token's surrogate besides
+        the weights that are there."""
+        factor_BT = factor_BT.to(self.logp_BT.dtype)
+        if self.weight_BT is not None:
+            factor_BT = self.weight_BT * factor_BT
+        return self.replace(weight_BT=factor_BT)
+
     def step_tokens(self) -> Tensor:
         """Counted tokens of the optimiser step per rank, for `dapo`."""
         if self.step_tokens_per_rank is not None:

@@ -37,11 +37,23 @@ class Rules:
 
 def prompt_key(prompt: Any) -> int:
     """The key of a prompt (text or chat messages): 64 bits of a hash of its content, the same in
-    every process, on every machine and in every run."""
-    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, default=str)
-    kind = "text" if isinstance(prompt, str) else "json"
-    digest = hashlib.blake2b(f"{kind}:{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    every process, on every machine and in every run.
+
+    Raises:
+        TypeError: it holds something whose text is not its content, such as an image.
+    """
+    kind, text = "text", prompt
+    if not isinstance(prompt, str):
+        kind = "json"
+        try:
+            text = json.dumps(prompt, sort_keys=True)
+        except TypeError as error:
+            raise TypeError(
+                f"a prompt cannot be told from others by its content ({error}), and the difficulty "
+                "records are kept by it; let prompts be text, or chat messages of text"
+            ) from error
+    digest = hashlib.blake2b(f"{kind}:{text}".encode(errors="surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 class Difficulty:
@@ -76,6 +88,10 @@ class Difficulty:
         counted_NG: Tensor,
     ) -> Groups:
         """A batch of groups beside what the records say of their prompts, before it is learnt.
+
+        Acc(x) is each group's own, also where a batch holds several groups of one prompt: it is
+        what the K answers of one group say (CEEH Eq. 9), and their advantages are the group's
+        too. `learn` takes such groups together, so that their order is irrelevant.
 
         Args:
             key_N: keys of the prompts, int64.
@@ -125,7 +141,7 @@ class Difficulty:
             rules.restart_at_zero,
         )
         self._shortest_D[at_U] = formulas.shortest_on_record(
-            self._shortest_D[at_U], low_U, rules.shortest, rules.rate_up, rules.rate_down
+            self._shortest_D[at_U], low_U, rules.shortest
         )
         self._visits_D[at_U] += (counted_U > 0).int()
 

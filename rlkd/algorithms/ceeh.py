@@ -15,6 +15,7 @@ from rlkd.objectives import difficulty, entropy, lengths
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {
         "anneal": "half_cosine",  # the paper's cosine pays for certainty in the second half
+        "entropy_mean": "tokens",
         "gate": "above",
         "floored": "term",
         "hard_from": "history",
@@ -25,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "official_code": {
         "anneal": "half_cosine",
+        "entropy_mean": "weighted",
         "gate": "at_least",
         "floored": "contribution",
         "hard_from": "group",
@@ -57,7 +59,8 @@ class CEEH(Component):
 
     variant: Literal["paper", "official_code"] = "paper"
     """Which source decides where they differ. Default: the paper, since it is what a reader can
-    check; which of the two made its tables is not known."""
+    check; which of the two made its tables is not known. Read when the component is made: the
+    fields that were null then hold values, and a copy with another variant keeps them."""
     entropy: Literal["me", "ea"] | None = "me"
     """`me`: a bonus on the entropy in the loss; `ea`: entropy shapes the advantages of hard
     prompts; null: neither. (They exclude each other, as in the official code.)"""
@@ -69,6 +72,12 @@ class CEEH(Component):
     """How ME's coefficient moves over the run. Both variants: `half_cosine`, ½(1 + cos(π t/T)), the
     official code's; the paper's formula, `cosine`, turns negative at half time and would then push
     the entropy down."""
+    entropy_mean: Literal["tokens", "weighted"] | None = None
+    """Over what ME's bonus is averaged. `tokens` (paper): Σ λ(x) H over the number of tokens.
+    `weighted` (code, whose factor sits in the mask of a masked mean): λ_0 Σ c H / Σ c over each
+    micro-batch, c = `hard_factor` or 1. The factor is then a share between the prompts of one
+    micro-batch: where all are hard, or where it holds one row as in the code's own script, the
+    factor does nothing; and the gradient depends on how a batch is split."""
     ea_alpha: float = 0.4
     """α of EA, advantage per nat. (Official code; not in the paper.)"""
     ea_kappa: float = 2.0
@@ -90,10 +99,10 @@ class CEEH(Component):
     """Hard: rate < threshold (`below`, paper) or ≤ (`at_most`, code)."""
     shortest: Literal["minimum", "moving_average"] | None = None
     """L_x: the shortest correct answer on record (`minimum`, paper) or a moving average of each
-    group's shortest (code)."""
+    group's shortest, which moves by 0.2 to a shorter one and by 0.05 to a longer (code)."""
     unvisited: Literal["left_out", "minus_one"] | None = None
-    """Prompts not visited yet are left out of the threshold (paper: it does not say, and they have
-    no pass rate) or count as −1 (code)."""
+    """Prompts not visited yet are left out of the threshold (the paper does not say; they have no
+    pass rate yet) or count as −1 (code; the threshold is then below 0 early in the first epoch)."""
     restart_at_zero: bool | None = None
     """A visit sets Acc_h to the present rate not only on the first visit, but also while Acc_h is 0
     (code)."""
@@ -109,6 +118,7 @@ class CEEH(Component):
                 object.__setattr__(self, name, value)
         choices = {
             "anneal": entropy.ANNEALS,
+            "entropy_mean": entropy.MEANS,
             "gate": lengths.GATES,
             "floored": lengths.FLOORS,
             "hard_from": ("history", "group"),
@@ -138,6 +148,8 @@ class CEEH(Component):
         held = set()
         if self.entropy is not None:
             held.add("the entropy")
+        if self.entropy == "ea":
+            held.add("the covariance of log-probabilities and advantages")
         if self.length_beta > 0.0:
             held.add("the length reward")
         return frozenset(held)
@@ -199,7 +211,9 @@ class CEEH(Component):
     def _coefficient(self, batch: TokenBatch) -> Tensor:
         """λ(x, t), (B, 1)."""
         scale = self.entropy_coefficient * entropy.anneal(batch.progress, str(self.anneal))
-        factor_B1 = torch.where(self._hard(batch), self.hard_factor, 1.0)
+        factor_B1 = entropy.difficulty_factor(
+            self._hard(batch), batch.mask_BT, self.hard_factor, str(self.entropy_mean)
+        )
         return scale * factor_B1.to(batch.entropy_BT.dtype)
 
     def _hard(self, batch: TokenBatch) -> Tensor:

@@ -19,6 +19,19 @@ def pass_rate(correct_NG: Tensor, counted_NG: Tensor) -> Tensor:
     return right_N / counted_NG.sum(-1)
 
 
+def moving_average(old_N: Tensor, new_N: Tensor, rate_N: Tensor) -> Tensor:
+    """(1 − η) old + η new, rounded so that it is `old` where new = old, `old` at η = 0, `new` at
+    η = 1, and never outside the two.
+
+    The plain formula gives 0.95 · 3/4 + 0.05 · 3/4 < 3/4: a prompt whose pass rate does not move
+    would then seem to have become better, and a gate that asks for that would open.
+    """
+    step_N = new_N - old_N
+    near_N = old_N + rate_N * step_N
+    far_N = new_N - (1.0 - rate_N) * step_N
+    return torch.where(rate_N < 0.5, near_N, far_N)
+
+
 def moving_pass_rate(
     history_N: Tensor,
     current_N: Tensor,
@@ -34,7 +47,7 @@ def moving_pass_rate(
     changes nothing.
     """
     rate_N = torch.full_like(history_N, rate_down).masked_fill(history_N < current_N, rate_up)
-    moved_N = (1.0 - rate_N) * history_N + rate_N * current_N
+    moved_N = moving_average(history_N, current_N, rate_N)
     fresh_N = history_N.isnan()
     if restart_at_zero:
         fresh_N = fresh_N | (history_N <= 0.0)
@@ -69,7 +82,7 @@ def shortest_on_record(
     elif how == "moving_average":
         rate_N = torch.full_like(record_N, rate_longer)
         rate_N = rate_N.masked_fill(group_N < record_N, rate_shorter)
-        moved_N = rate_N * group_N + (1.0 - rate_N) * record_N
+        moved_N = moving_average(record_N, group_N, rate_N)
     else:
         raise ValueError(f"how is {how!r}; it is one of {', '.join(SHORTEST)}")
     new_N = torch.where(record_N.isnan(), group_N, moved_N)
@@ -85,12 +98,20 @@ def threshold(history_D: Tensor, unvisited: str = "left_out") -> Tensor:
         unvisited: ``left_out``: the mean is over the visited prompts, NaN while there is none;
             ``minus_one``: each unvisited prompt counts as −1 (the official code's initial value),
             so that the threshold is too low during the first epoch.
+
+    Returns:
+        A scalar: within [0, 1] with ``left_out``, within [−1, 1] with ``minus_one``.
     """
-    if unvisited == "minus_one":
-        return history_D.nan_to_num(nan=-1.0).mean()
-    if unvisited != "left_out":
+    if unvisited not in UNVISITED:
         raise ValueError(f"unvisited is {unvisited!r}; it is one of {', '.join(UNVISITED)}")
-    return history_D.nanmean()
+    if unvisited == "minus_one":
+        counted_D = history_D.nan_to_num(nan=-1.0)
+    else:
+        counted_D = history_D[~history_D.isnan()]
+    if len(counted_D) == 0:
+        return history_D.new_tensor(torch.nan)
+    # The mean of equal numbers may differ from them in the last bit, and all would be hard.
+    return counted_D.mean().clamp(counted_D.amin(), counted_D.amax())
 
 
 def is_hard(rate_N: Tensor, threshold: Tensor, bound: str = "below") -> Tensor:

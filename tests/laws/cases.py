@@ -3,11 +3,17 @@
 A field that excuses a row from a law holds the reason, and the reason is shown by a test.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from rlkd.algorithms.base import Algorithm
+from rlkd.algorithms.ceeh import CEEH
+from rlkd.algorithms.component import Component, Composed
+from rlkd.algorithms.covariance import ClipCov, KLCov
+from rlkd.algorithms.entropy_bonus import EntropyBonus
 from rlkd.algorithms.grpo import GRPO
+from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.algorithms.rlad import RLAD
+from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 
 
 @dataclass(frozen=True)
@@ -15,8 +21,8 @@ class Case:
     """One algorithm with its settings, and what is claimed of it."""
 
     name: str
-    algorithm: Algorithm
-    base: Algorithm | None = None
+    algorithm: Algorithm | Composed
+    base: Algorithm | Composed | None = None
     """What it is, exactly, without its teacher; None where it has none."""
     teacher_off: dict | None = None
     """The fields that take the teacher's weight to 0."""
@@ -24,6 +30,9 @@ class Case:
     """Why it differs from its base at the first update though teacher = student."""
     depends_on_split: str | None = None
     """Why the gradient depends on how the global batch is split into micro-batches and ranks."""
+    batch_statistic: str | None = None
+    """Which statistic of the micro-batch it reads: its gradient depends on the split, but not where
+    the micro-batches hold the same rows."""
     not_a_derivative: str | None = None
     """Why its gradient is not the derivative of the number that it returns."""
     needs_finite_teacher: str | None = None
@@ -37,10 +46,21 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    def without_teacher(self) -> Algorithm | Composed:
+        """The algorithm with the teacher's weight at 0."""
+        if isinstance(self.algorithm, Composed):
+            silenced = replace(self.algorithm.algorithm, **self.teacher_off or {})
+            return replace(self.algorithm, algorithm=silenced)
+        return replace(self.algorithm, **self.teacher_off or {})
+
 
 BNPO = "bnpo averages over the tokens of each micro-batch, whatever their number"
 DROP = "at the end token r is r_GRPO^alpha, also where teacher and student agree"
 STRAIGHT = "straight-through: the value is clamped, the gradient is that of the unclamped"
+DETACHED = "the entropy that shapes the advantages is a constant to the gradient"
+WEIGHTED = "the bonus is a mean weighted by difficulty over the micro-batch"
+MOMENTS = "the covariance is about the means of the micro-batch, and the tokens are its greatest"
+QUANTILE = "the threshold is a quantile of the micro-batch's entropies"
 UNCLAMPED = "without the clamp the geometric ratio to an impossible token is infinite"
 
 
@@ -72,7 +92,56 @@ def rlad(name: str, **settings) -> Case:
     )
 
 
+def carrying(name: str, case: Case, *components: Component, **claims) -> Case:
+    """A case's algorithm with components; `claims` are what they change of what is claimed."""
+    assert isinstance(case.algorithm, Algorithm)
+    assert isinstance(case.base, Algorithm | None)
+    return replace(
+        case,
+        name=f"{case.name} + {name}",
+        algorithm=Composed(case.algorithm, components),
+        base=None if case.base is None else Composed(case.base, components),
+        **claims,
+    )
+
+
+PULLS = {"silent_without_signal": False}  # a bonus: it has a gradient without any reward
+PLAIN, DAPO = grpo("plain", beta=0.0), grpo("dapo", beta=0.0, reduction="dapo", clip_high=0.28)
+TAUGHT = rlad("plain")
+ME = CEEH(entropy_coefficient=0.05)
+EA = CEEH(entropy="ea", ea_alpha=0.4)
+LENGTH = CEEH(entropy=None)
+CODES = CEEH(variant="official_code", entropy_coefficient=0.05)
+# Everything in the window is taken, so that nothing is drawn: the draw has its own tests.
+CLIP_COV = ClipCov(share=1.0, low=0.2, high=0.9)
+KL_COV = KLCov(share=1 / 3)
+OF_MOMENTS = {"batch_statistic": MOMENTS}
+
+CARRYING = [
+    carrying("no component", PLAIN),
+    carrying("ME", PLAIN, ME, **PULLS),
+    carrying("ME", grpo("bnpo", beta=0.0, reduction="bnpo"), ME, **PULLS),
+    carrying("ME", DAPO, ME, **PULLS),
+    carrying("ME", TAUGHT, ME, **PULLS),
+    carrying("ME as printed", TAUGHT, replace(ME, anneal="cosine"), **PULLS),
+    carrying("ME, official code", PLAIN, CODES, batch_statistic=WEIGHTED, **PULLS),
+    carrying("EA", PLAIN, EA, not_a_derivative=DETACHED),
+    carrying("EA", TAUGHT, EA, not_a_derivative=DETACHED),
+    carrying("EA", grpo("gspo", beta=0.0, ratio_level="sequence"), EA, not_a_derivative=DETACHED),
+    carrying("length alone", TAUGHT, LENGTH),
+    carrying("entropy bonus", PLAIN, EntropyBonus(), **PULLS),
+    carrying("adaptive entropy", TAUGHT, AdaptiveEntropy(), **PULLS),
+    carrying("length, adaptive entropy", PLAIN, LENGTH, AdaptiveEntropy(), **PULLS),
+    carrying("Clip-Cov", PLAIN, CLIP_COV, **OF_MOMENTS),
+    carrying("Clip-Cov", TAUGHT, CLIP_COV, **OF_MOMENTS),
+    carrying("KL-Cov", PLAIN, KL_COV, **OF_MOMENTS),
+    carrying("80/20", DAPO, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
+    carrying("80/20", TAUGHT, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
+    carrying("80/20, ME", TAUGHT, HighEntropyTokens(), ME, batch_statistic=QUANTILE, **PULLS),
+]
+
 CASES = [
+    *CARRYING,
     grpo("as the paper has it"),
     grpo("without reference", beta=0.0),
     grpo("bnpo", beta=0.0, reduction="bnpo"),

@@ -115,7 +115,11 @@ def split(case: Case, ranks: int, accumulation: int, **changes) -> tuple:
 SPLITS = [(1, 2), (1, 8), (2, 1), (2, 2), (4, 1)]  # (ranks, micro-batches on each)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.depends_on_split is None], ids=str)
+def depends(case: Case) -> bool:
+    return bool(case.depends_on_split or case.batch_statistic)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not depends(c)], ids=str)
 def test_any_split_of_the_global_batch_gives_the_same_step(case: Case):
     whole, sums = split(case, 1, 1)
     assert whole[1].abs().sum() > 0.01
@@ -136,6 +140,29 @@ def test_the_listed_exceptions_do_depend_on_the_split(case: Case):
         assert not torch.allclose(found[1], whole[1], rtol=1e-3), case.depends_on_split
         assert found_sums == pytest.approx(sums)
         same(split(case, ranks, accumulation, mask_BT=ones)[0], full, 1e-9)
+
+
+def twice(fixed: toy.Rollouts) -> toy.Rollouts:
+    return fixed.rows(torch.arange(len(fixed.mask_BT)).repeat(2))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.batch_statistic], ids=str)
+def test_batch_statistics_do_depend_on_the_split(case: Case):
+    """… and on nothing else: two micro-batches that hold the same rows have the statistic of the
+    whole."""
+    whole = split(case, 1, 1)[0][1]
+    found = [split(case, *way)[0][1] for way in SPLITS]
+    assert not all(torch.allclose(x, whole, rtol=1e-3) for x in found), case.batch_statistic
+    assert whole.abs().sum() > 0.01
+    theta, fixed = toy.student(), twice(toy.rollouts())
+    tokens, rows = fixed.mask_BT.sum(), torch.arange(len(fixed.mask_BT))
+    whole = outcome(case.algorithm, theta, toy.token_batch(theta, fixed))
+    halves = [
+        toy.token_batch(theta, fixed.rows(half), accumulation=2.0, step_tokens_per_rank=tokens)
+        for half in rows.chunk(2)
+    ]
+    parts = [outcome(case.algorithm, theta, half) for half in halves]
+    same((parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]), whole, 1e-12)
 
 
 def test_without_step_tokens_the_micro_batch_is_the_whole_step():

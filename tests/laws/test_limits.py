@@ -30,7 +30,8 @@ def test_without_the_teachers_weight_it_is_its_base_bit_for_bit(case, off_policy
         batch = replace(batch, teacher_logp_BT=torch.full_like(batch.logp_BT, -math.inf).detach())
     elif teacher == "absent":
         batch = replace(batch, teacher_logp_BT=None)
-    silenced = replace(case.algorithm, **case.teacher_off)
+    assert case.base is not None
+    silenced = case.without_teacher()
     same(outcome(silenced, theta, batch), outcome(case.base, theta, batch), 0.0)
     found, wanted = metrics(silenced.loss(batch)), metrics(case.base.loss(batch))
     assert {name: found[name] for name in wanted} == wanted
@@ -40,6 +41,7 @@ def at_equal_teacher(case: Case, dtype: torch.dtype) -> tuple[tuple, tuple]:
     theta, fixed = toy.student(0, dtype), toy.rollouts(0, dtype, off_policy=0.0)
     logp = toy.logps(theta, fixed.token_BT).detach()
     batch = toy.token_batch(theta, fixed, teacher_logp_BT=logp, old_logp_BT=logp)
+    assert case.base is not None
     return outcome(case.algorithm, theta, batch), outcome(case.base, theta, batch)
 
 
@@ -67,6 +69,9 @@ def extreme(case: Case, teacher: list[float], advantage: float) -> tuple[LossOut
         teacher_logp_BT=torch.tensor([teacher]),
         ref_logp_BT=logp.detach() + torch.tensor([-20.0, 20.0, 5.0, -5.0, 0.0]),
         is_eos_BT=torch.tensor([[False, False, False, False, True]]),
+        hard_B1=torch.tensor([[True]]),
+        progress=toy.PROGRESS,
+        entropy_coefficient=toy.ENTROPY_COEFFICIENT,
     )
     output = case.algorithm.loss(batch)
     return output, torch.autograd.grad(output.loss, logp)[0]
@@ -173,5 +178,6 @@ OWN = [
 
 @pytest.mark.parametrize("case", DIRECTED + OWN, ids=str)
 def test_the_direction_of_a_step_without_signal(case: Case):
+    assert isinstance(case.algorithm, Algorithm)
     before, after = step_towards_teacher(case.algorithm)
     assert (after < before) is case.lowers_teacher_kl

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from rlkd.algorithms.base import Algorithm, LossOutput
+from rlkd.algorithms.component import Composed
 from rlkd.batch import TokenBatch
 
 LENGTHS = (6, 5, 6, 1, 3, 0, 4, 2)  # one row has no counted token at all
 MAX_LENGTH = 9  # the constant of dr_grpo: longer than any row, as when nobody reaches the limit
 V = 5
+PROGRESS = 0.3
+ENTROPY_COEFFICIENT = 0.07
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Rollouts:
     ref_logp_BT: Tensor
     weight_BT: Tensor
     is_eos_BT: Tensor
+    hard_B1: Tensor
 
     def rows(self, index) -> "Rollouts":
         return Rollouts(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -79,6 +83,8 @@ def rollouts(
         ref_logp_BT=logps(theta_TV + 0.5 * noise(longest, V), token_BT),
         weight_BT=noise(rows, longest).abs() + 0.5,
         is_eos_BT=position_T == length_B[:, None] - 1,
+        # In every split some micro-batches are all hard, some all easy, some mixed.
+        hard_B1=torch.tensor([1, 1, 0, 0, 0, 1, 1, 0], dtype=torch.bool)[:, None],
     )
     if off_policy == 0.0:
         return replace(made, old_logp_BT=logps(theta_TV, token_BT))
@@ -93,6 +99,8 @@ def token_batch(theta_TV: Tensor, fixed: Rollouts, **changes) -> TokenBatch:
         "logp_BT": logps(theta_TV, fixed.token_BT),
         "entropy_BT": entropy_T.expand(len(fixed.token_BT), -1),
         "max_completion_length": MAX_LENGTH,
+        "progress": PROGRESS,
+        "entropy_coefficient": ENTROPY_COEFFICIENT,
     }
     values |= {f.name: getattr(fixed, f.name) for f in fields(fixed) if f.name != "token_BT"}
     return TokenBatch(**(values | changes))
@@ -104,7 +112,9 @@ def kl_to_teacher(theta_TV: Tensor, teacher_TV: Tensor) -> float:
     return float((logp_TV.exp() * (logp_TV - other_TV)).sum())
 
 
-def outcome(algorithm: Algorithm, theta_TV: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+def outcome(
+    algorithm: Algorithm | Composed, theta_TV: Tensor, batch: TokenBatch
+) -> tuple[Tensor, Tensor]:
     """Loss and gradient in the student's parameters."""
     loss = algorithm.loss(batch).loss
     return loss.detach(), torch.autograd.grad(loss, theta_TV, retain_graph=True)[0]
