@@ -1,6 +1,7 @@
 """A run's YAML: what it means, and what each mistake in it is told."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -617,3 +618,68 @@ def test_blocks_in_one_line_each():
 def test_nearest():
     assert nearest("Learning-Rat", ["steps", "learning_rate"]) == "learning_rate"
     assert nearest("x", []) is None
+
+
+# components
+
+
+CEEH = "rlkd.algorithms.ceeh:CEEH"
+
+
+def carrying(*components: dict) -> RunConfig:
+    return minimal(f"--components={json.dumps(components)}")
+
+
+def test_components_are_built_in_their_order():
+    bonus = {"use": "rlkd.algorithms.entropy_bonus:EntropyBonus", "coefficient": 0.01}
+    lengths = {"use": CEEH, "entropy": None, "length_beta": 0.2}
+    built = carrying(lengths, bonus).build_components()
+    assert [type(component).__name__ for component in built] == ["CEEH", "EntropyBonus"]
+    assert (built[0].length_beta, built[0].variant, built[1].coefficient) == (0.2, "paper", 0.01)
+    assert minimal().build_components() == ()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "want"),
+    [
+        ("{use: 'rlkd.algorithms.grpo:GRPO'}", "none"),
+        ("{use: 'rlkd.algorithms.grpo:GRPO', advantage_scale: sample_std}", "sample_std"),
+        ("{use: 'rlkd.algorithms.rlad:RLAD'}", "none"),
+        ("{use: 'rlkd.algorithms.rlad:RLAD', advantage_scale: population_std}", "population_std"),
+    ],
+)
+def test_ceeh_leaves_the_spread_out_unless_the_config_sets_it(algorithm, want):
+    config = minimal(
+        f"--components=[{{use: '{CEEH}'}}]", f"--algorithm={algorithm}", "--teacher={path: t}"
+    )
+    assert config.build_algorithm().advantage_scale == want
+    full = resolved(config)
+    assert full.algorithm.settings["advantage_scale"] == want
+    assert full.build_algorithm() == config.build_algorithm()
+
+
+def test_the_resolved_config_shows_what_the_variant_chose():
+    config = resolved(carrying({"use": CEEH, "variant": "official_code", "gate": "above"}))
+    settings = config.components[0].settings
+    assert (settings["shortest"], settings["gate"]) == ("moving_average", "above")
+    again = load(write(dump(config), "again.yaml"))
+    assert again.build_components() == config.build_components()
+
+
+def test_mistakes_in_a_component():
+    text = refusal(carrying({"use": CEEH, "length_bet": 0.1}).build_components)
+    assert "components.0.length_bet: there is no such key" in text
+    assert "did you mean: components.0.length_beta" in text
+    text = refusal(carrying({"use": CEEH, "hard_from": "luck"}).build_components)
+    assert "components.0.hard_from: this value cannot be used.\n  found: 'luck' (text)" in text
+    text = refusal(carrying({"use": "rlkd.algorithms.grpo:GRPO"}).build_components)
+    assert "components.0.use: 'rlkd.algorithms.grpo:GRPO' is not a component" in text
+    text = refusal(carrying({"use": CEEH, "ea_kappa": 0.5}).build_components)
+    assert f"components.0 ({CEEH}): ea_kappa is 0.5; it must be above 1" in text
+    text = refusal(carrying({"use": CEEH}, {"use": CEEH, "entropy": None}).build_algorithm)
+    assert "components: CEEH and CEEH both set the length reward" in text
+
+
+def test_help_lists_the_fields_of_the_components():
+    text = describe_fields(None, [CEEH])
+    assert "  components.0.length_beta: a number; default: 0.1\n      β: weight of" in text
