@@ -24,7 +24,8 @@ mask compares with a threshold that moves."""
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How the records are kept and read; the defaults are CEEH's, as its paper has it."""
+    """How the records are kept and read; the defaults are CEEH's, as its paper has it. What each
+    field means stands at the field of the same name in `rlkd.algorithms.ceeh.CEEH`."""
 
     rate_up: float = 0.2
     rate_down: float = 0.05

@@ -203,6 +203,17 @@ def test_clip_cov_draws_evenly_and_follows_the_global_seed():
     assert len(set(map(frozenset, draws))) > 1
 
 
+def test_padding_does_not_change_what_is_drawn():
+    cov, mask = COV.repeat(3, 1), ALL.repeat(3, 1)
+    wide = torch.nn.functional.pad(cov, (0, 4), value=2.0), torch.nn.functional.pad(mask, (0, 4))
+    for seed in range(5):
+        torch.manual_seed(seed)
+        found = entropy.clip_cov(cov, mask, 0.2)
+        torch.manual_seed(seed)
+        assert as_set(entropy.clip_cov(*wide, 0.2)) == as_set(found)
+        assert len(as_set(found)) == 4
+
+
 @pytest.mark.parametrize(
     ("cov", "mask", "share"),
     [(COV * 0, ALL, 0.25), (COV, ALL * 0, 0.25), (COV, ALL, 1.0)],
