@@ -105,8 +105,12 @@ class Composed:
     def rules(self) -> Rules:
         """How the difficulty records are kept: as a component needs it, else as CEEH's paper."""
         wanted = [component.rules for component in self.components if component.rules is not None]
-        if any(rules != wanted[0] for rules in wanted):
-            raise ValueError("two components want the difficulty records kept differently")
+        for rules in wanted[1:]:
+            if rules != wanted[0]:
+                raise ValueError(
+                    f"one component wants the difficulty records kept by {wanted[0]}, another by "
+                    f"{rules}; there is one set of them: give both the same settings"
+                )
         return wanted[0] if wanted else Rules()
 
     def rewards(self, groups: Groups) -> Tensor:
