@@ -474,6 +474,18 @@ def test_components_that_do_not_are_allowed(components):
     Composed(GRPO(clip_high=0.28, reduction="dapo"), components)
 
 
+@pytest.mark.parametrize("component", [EA, ClipCov(), HighEntropyTokens()], ids=repr)
+def test_what_acts_on_single_tokens_is_an_error_beside_a_ratio_of_the_sequence(component):
+    with pytest.raises(ValueError, match="acts on single tokens, and with ratio_level 'sequence'"):
+        Composed(RLAD(ratio_level="sequence"), (LENGTH, component) if component != EA else (EA,))
+    Composed(RLAD(), (component,))
+
+
+@pytest.mark.parametrize("component", [LENGTH, ME, KLCov(), EntropyBonus()], ids=repr)
+def test_what_does_not_is_allowed(component):
+    Composed(GRPO(ratio_level="sequence"), (component,))
+
+
 def test_two_components_that_want_the_records_kept_differently_are_an_error():
     with pytest.raises(ValueError, match=r"kept by .*rate_up=0.2.*, another by .*rate_up=0.5"):
         Composed(GRPO(), (LENGTH, CEEH(length_beta=0.0, rate_up=0.5)))
