@@ -501,6 +501,30 @@ def test_the_order_of_components_is_irrelevant_to_the_loss():
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
 
 
+class Counts(Component):
+    """A penalty that a masked token would make infinite, of the weight that it is shown."""
+
+    def penalty(self, batch: TokenBatch) -> Tensor:
+        weight = 1.0 if batch.weight_BT is None else batch.weight_BT
+        return weight / batch.entropy_BT
+
+    def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        return {"weighted": batch.token_sum(torch.tensor(float(batch.weight_BT is not None)))}
+
+
+def test_a_components_loss_on_a_masked_token_is_nothing_whatever_it_is():
+    assert loss_of(Counts()) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_losses_and_measures_are_of_the_batch_before_any_shaping(place):
+    some = [HighEntropyTokens()]
+    some.insert(place, Counts())  # type: ignore[arg-type]
+    output = Composed(GRPO(beta=0.0), tuple(some)).loss(entropy_batch())
+    assert output.loss.item() == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert [x.item() for x in output.means["weighted"]] == [0.0, 3]
+
+
 def test_every_field_is_documented():
     """The schema and the reference are made of these."""
     for kind in (CEEH, EntropyBonus, AdaptiveEntropy, ClipCov, KLCov, HighEntropyTokens):
