@@ -321,6 +321,8 @@ def test_the_other_tokens_still_count_in_the_mean():
     loss, gradient = loss_and_gradient(HighEntropyTokens(), batch)
     assert loss == pytest.approx(-1 / 5)
     assert gradient[0].tolist() == pytest.approx([0, 0, 0, 0, -1 / 5])
+    _, gradient = loss_and_gradient(HighEntropyTokens(share=0.4), batch)
+    assert gradient[0].tolist() == pytest.approx([0, 0, 0, -1 / 5, -1 / 5])
     total, number = HighEntropyTokens().measures(batch)["high_entropy_tokens/kept"]
     assert (total.item(), number.item()) == (1.0, 5)
     assert [
