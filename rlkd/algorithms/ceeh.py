@@ -155,6 +155,10 @@ class CEEH(Component):
         return frozenset(held)
 
     @property
+    def tells_tokens_apart(self) -> bool:
+        return self.entropy == "ea"
+
+    @property
     def rules(self) -> Rules:
         return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
 

@@ -90,7 +90,7 @@ def covariance(logp_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor) -> Tensor
     counted_BT = mask_BT.bool()
     number = counted_BT.sum().clamp(min=1)
     centred_BT = []
-    for value_BT in (logp_BT.detach(), advantage_BT.expand_as(logp_BT)):
+    for value_BT in (logp_BT.detach(), advantage_BT):
         value_BT = torch.where(counted_BT, value_BT, 0.0)
         centred_BT.append(value_BT - value_BT.sum() / number)
     return torch.where(counted_BT, centred_BT[0] * centred_BT[1], 0.0)

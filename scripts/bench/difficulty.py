@@ -43,7 +43,7 @@ def milliseconds(records: Difficulty, batches: list[dict]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=100_000)
     parser.add_argument("--groups", type=int, default=512, help="prompts of a step")
     parser.add_argument("--size", type=int, default=12, help="answers to each")

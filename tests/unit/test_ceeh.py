@@ -474,6 +474,18 @@ def test_components_that_do_not_are_allowed(components):
     Composed(GRPO(clip_high=0.28, reduction="dapo"), components)
 
 
+@pytest.mark.parametrize("component", [EA, ClipCov(), HighEntropyTokens()], ids=repr)
+def test_what_acts_on_single_tokens_is_an_error_beside_a_ratio_of_the_sequence(component):
+    with pytest.raises(ValueError, match="acts on single tokens, and with ratio_level 'sequence'"):
+        Composed(RLAD(ratio_level="sequence"), (LENGTH, component) if component != EA else (EA,))
+    Composed(RLAD(), (component,))
+
+
+@pytest.mark.parametrize("component", [LENGTH, ME, KLCov(), EntropyBonus()], ids=repr)
+def test_what_does_not_is_allowed(component):
+    Composed(GRPO(ratio_level="sequence"), (component,))
+
+
 def test_two_components_that_want_the_records_kept_differently_are_an_error():
     with pytest.raises(ValueError, match=r"kept by .*rate_up=0.2.*, another by .*rate_up=0.5"):
         Composed(GRPO(), (LENGTH, CEEH(length_beta=0.0, rate_up=0.5)))
@@ -487,6 +499,30 @@ def test_the_order_of_components_is_irrelevant_to_the_loss():
         mixed = tuple(some[i] for i in order)
         found = Composed(GRPO(beta=0.0), mixed).loss(batch).loss
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+
+
+class Counts(Component):
+    """A penalty that a masked token would make infinite, of the weight that it is shown."""
+
+    def penalty(self, batch: TokenBatch) -> Tensor:
+        weight = 1.0 if batch.weight_BT is None else batch.weight_BT
+        return weight / batch.entropy_BT
+
+    def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        return {"weighted": batch.token_sum(torch.tensor(float(batch.weight_BT is not None)))}
+
+
+def test_a_components_loss_on_a_masked_token_is_nothing_whatever_it_is():
+    assert loss_of(Counts()) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_losses_and_measures_are_of_the_batch_before_any_shaping(place):
+    some = [HighEntropyTokens()]
+    some.insert(place, Counts())  # type: ignore[arg-type]
+    output = Composed(GRPO(beta=0.0), tuple(some)).loss(entropy_batch())
+    assert output.loss.item() == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert [x.item() for x in output.means["weighted"]] == [0.0, 3]
 
 
 def test_every_field_is_documented():

@@ -331,6 +331,14 @@ def test_hard_is_read_from_the_old_records():
     assert view(code, groups).hard_N.tolist() == [False, True, True]  # .5, 0 and 0 against 1/6
 
 
+def test_a_prompt_at_the_threshold_is_hard_where_the_bound_says_at_most():
+    groups = [(n, answers((9, 1), (9, 0))) for n in (1, 2)]  # both .5, and so their mean
+    for rules, wanted in ((Rules(), False), (Rules(hard_bound="at_most"), True)):
+        records = Difficulty([1, 2], rules)
+        records.learn(view(records, groups))
+        assert view(records, groups).hard_N.tolist() == [wanted, wanted]
+
+
 def test_each_group_of_a_prompt_has_its_own_pass_rate_and_they_are_learnt_as_one():
     groups = [(7, answers((30, 1), (40, 1))), (7, answers((20, 1), (10, 0)))]
     records = Difficulty([7])
@@ -447,7 +455,8 @@ def test_a_key_is_of_the_content_alone():
         '[{"content": "2 + 2?", "role": "user"}]',
     ]
     assert len({prompt_key(p) for p in different}) == len(different)
-    assert -(2**63) <= prompt_key("x") < 2**63
+    keys = [prompt_key(f"prompt {n}") for n in range(64)]
+    assert Difficulty(keys).table()["key"].tolist() == sorted(keys), "they fit int64"
     prompt_key("\ud800")  # a lone surrogate, as broken data holds
     code = "from rlkd.difficulty import prompt_key; print(prompt_key('2 + 2?'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -58,6 +58,12 @@ def test_anneal_by_hand(progress, half, full):
     assert entropy.anneal(progress, "constant") == 1.0
 
 
+@pytest.mark.parametrize("mean", entropy.MEANS)
+def test_the_factor_of_a_micro_batch_without_tokens_is_a_number(mean):
+    hard, none = torch.tensor([[True], [False]]), torch.zeros(2, 3)
+    assert entropy.difficulty_factor(hard, none, 5.0, mean).tolist() == [[5.0], [1.0]]
+
+
 def test_the_bonus_by_hand():
     more = {"entropy_BT": tensor([[1.0, 2.0], [6.0, 9.0]])}
     batch = batch_of([[-1.0, -1.0]] * 2, [[0.0], [0.0]], [[1, 1], [1, 0]], **more)
@@ -240,6 +246,12 @@ def test_clip_covs_tokens_get_no_gradient_and_the_others_theirs():
         assert sorted(gradient.flatten().abs().tolist()) == [0.0, 0.0, pytest.approx(2 / 3)]
 
 
+def test_the_papers_clip_cov_takes_no_token_of_a_small_micro_batch():
+    batch = batch_of([[-1.0], [-3.0], [-2.0]], [[2.0], [-2.0], [0.0]])
+    _, gradient = loss_and_gradient(ClipCov(at_least=0), batch)
+    assert torch.equal(gradient, loss_and_gradient(Component(), batch)[1])
+
+
 def test_clip_cov_keeps_the_weights_that_are_there():
     weight = tensor([[3.0], [5.0], [7.0]])
     batch = batch_of([[-1.0], [-3.0], [-2.0]], [[2.0], [-2.0], [0.5]], weight_BT=weight)
@@ -309,6 +321,8 @@ def test_the_other_tokens_still_count_in_the_mean():
     loss, gradient = loss_and_gradient(HighEntropyTokens(), batch)
     assert loss == pytest.approx(-1 / 5)
     assert gradient[0].tolist() == pytest.approx([0, 0, 0, 0, -1 / 5])
+    _, gradient = loss_and_gradient(HighEntropyTokens(share=0.4), batch)
+    assert gradient[0].tolist() == pytest.approx([0, 0, 0, -1 / 5, -1 / 5])
     total, number = HighEntropyTokens().measures(batch)["high_entropy_tokens/kept"]
     assert (total.item(), number.item()) == (1.0, 5)
     assert [
