@@ -11,7 +11,11 @@ from rlkd.grading import grade_many
 
 
 def accuracy(
-    completions: list, answer: list, deadline_s: float = 1.0, **columns: Any
+    completions: list,
+    answer: list,
+    deadline_s: float = 1.0,
+    math_verify: bool = False,
+    **columns: Any,
 ) -> list[float | None]:
     """1.0 where the completion's final answer equals ``answer``, 0.0 where it does not.
 
@@ -22,9 +26,12 @@ def accuracy(
         completions: what the model wrote.
         answer: the gold of each completion, as text (``"26"``, ``"\\frac{1}{2}"``).
         deadline_s: most seconds that one hard comparison may take.
+        math_verify: ask Math-Verify about pairs that are otherwise undecided (see
+            `rlkd.grading.grade`).
 
     Raises:
         ValueError: if there are not as many answers as completions (a fault of the caller).
+        ImportError: if Math-Verify is asked for and not installed.
     """
     if len(answer) != len(completions):
         raise ValueError(f"{len(completions)} completions but {len(answer)} answers")
@@ -33,6 +40,7 @@ def accuracy(
         [_text(completions[i]) for i in gradable],
         [answer[i] for i in gradable],
         deadline_s=deadline_s,
+        math_verify=math_verify,
     )
     scores: list[float | None] = [None] * len(completions)
     for i, verdict in zip(gradable, verdicts, strict=True):

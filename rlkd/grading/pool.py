@@ -40,6 +40,7 @@ _BOOT = (
 
 #: status, reason, method
 Outcome = tuple[str, str, str]
+#: gold, answer, other reading
 Job = tuple[str, str, str]
 
 
@@ -53,6 +54,7 @@ class Worker:
 
     pid: int
     sock: socket.socket
+    second: bool = False
     ready: bool = False
     begun: bool = False
     done: int = 0
@@ -63,9 +65,13 @@ class Worker:
 
 
 class Template:
-    """The process that forks workers and kills them for us."""
+    """The process that forks workers and kills them for us.
+
+    second: whether it has loaded Math-Verify, so that its workers can give a second opinion.
+    """
 
     def __init__(self) -> None:
+        self.second = False
         ours, theirs = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
         path = [root, *(p for p in sys.path if p and p != root)]
@@ -97,7 +103,19 @@ class Template:
             raise PoolUnavailable(f"the worker template does not answer: {problem}") from problem
         if len(data) != PID.size or not descriptors:
             raise PoolUnavailable("the worker template ended")
-        return Worker(PID.unpack(data)[0], socket.socket(fileno=descriptors[0]))
+        return Worker(PID.unpack(data)[0], socket.socket(fileno=descriptors[0]), self.second)
+
+    def load_second(self) -> None:
+        """Workers that are forked from now on have Math-Verify (about half a second, once)."""
+        if self.second:
+            return
+        try:
+            self.control.sendall(b"M")
+            if self.control.recv(1) != b"m":
+                raise PoolUnavailable("the worker template ended while it loaded Math-Verify")
+        except OSError as problem:
+            raise PoolUnavailable(f"the worker template does not answer: {problem}") from problem
+        self.second = True
 
     def kill(self, pid: int) -> None:
         try:
@@ -133,7 +151,7 @@ class Pool:
 
     # -- taking and giving workers ---------------------------------------------------------
 
-    def _take(self, *, block: bool) -> Worker | None:
+    def _take(self, *, block: bool, second: bool = False) -> Worker | None:
         with self.lock:
             while not self.idle and self.out >= self.size:
                 if not block:
@@ -144,11 +162,11 @@ class Pool:
             self.out += 1
             while self.idle:
                 worker = self.idle.pop()
-                if not _speaks(worker):
+                if not _speaks(worker) and (worker.second or not second):
                     return worker
-                self._end(worker)  # it died while idle; that is nobody's fault
+                self._end(worker)  # it died while idle, or cannot give a second opinion
             try:
-                return self._new()
+                return self._new(second)
             except BaseException:
                 # an interrupted exchange leaves the socket out of step: start over
                 self._drop_template()
@@ -156,11 +174,13 @@ class Pool:
                 self.lock.notify()
                 raise
 
-    def _new(self) -> Worker:
+    def _new(self, second: bool) -> Worker:
         for attempt in (0, 1):
             if self.template is None:
                 self.template = Template()
             try:
+                if second:
+                    self.template.load_second()
                 return self.template.fork()
             except PoolUnavailable:
                 self._drop_template()
@@ -203,9 +223,12 @@ class Pool:
 
     # -- running -----------------------------------------------------------------------------
 
-    def run(self, jobs: list[Job], deadline_s: float) -> list[Outcome]:
-        """Outcomes of the jobs, in order. Raises PoolUnavailable where no worker starts."""
-        run = _Run(self, jobs, deadline_s)
+    def run(self, jobs: list[Job], deadline_s: float, *, second: bool = False) -> list[Outcome]:
+        """Outcomes of the jobs, in order. Raises PoolUnavailable where no worker starts.
+
+        second: ask Math-Verify where sympy cannot tell.
+        """
+        run = _Run(self, jobs, deadline_s, second)
         try:
             run.go()
         finally:
@@ -279,8 +302,8 @@ def receive(worker: Worker) -> list[Any] | None:
 class _Run:
     """One call of :meth:`Pool.run`: the queue, the workers in hand, the outcomes."""
 
-    def __init__(self, pool: Pool, jobs: list[Job], deadline_s: float) -> None:
-        self.pool, self.jobs, self.deadline = pool, jobs, deadline_s
+    def __init__(self, pool: Pool, jobs: list[Job], deadline_s: float, second: bool) -> None:
+        self.pool, self.jobs, self.deadline, self.second = pool, jobs, deadline_s, second
         self.queue: deque[int] = deque(range(len(jobs)))
         self.outcomes: list[Outcome | None] = [None] * len(jobs)
         self.crashes: dict[int, int] = {}
@@ -299,7 +322,7 @@ class _Run:
     def _hire(self) -> None:
         wanted = min(len(self.queue), self.pool.size - len(self.hands))
         while wanted > 0:
-            worker = self.pool._take(block=not self.hands)
+            worker = self.pool._take(block=not self.hands, second=self.second)
             if worker is None:
                 return
             worker.since = time.monotonic()
@@ -314,7 +337,7 @@ class _Run:
             return
         share = max(1, min(BATCH, len(self.queue) // (2 * max(1, len(self.hands)))))
         batch = [self.queue.popleft() for _ in range(share)]
-        data = json.dumps([[n, *self.jobs[n]] for n in batch]).encode()
+        data = json.dumps([[n, *self.jobs[n], self.second] for n in batch]).encode()
         worker.jobs.extend(batch)
         try:
             worker.sock.sendall(HEADER.pack(len(data)) + data)
