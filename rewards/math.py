@@ -7,7 +7,8 @@ chat messages, of which the last counts; a message without text counts as an emp
 
 from typing import Any
 
-from rlkd.grading import grade_many
+from rlkd.grading import check_golds, grade_many
+from rlkd.grading.engine import require_math_verify
 
 
 def accuracy(
@@ -46,6 +47,23 @@ def accuracy(
     for i, verdict in zip(gradable, verdicts, strict=True):
         scores[i] = None if verdict.status == "crashed" else verdict.score
     return scores
+
+
+def check_rows(answer: list, math_verify: bool = False, **columns: Any) -> dict[int, str]:
+    """The rows whose ``answer`` cannot be graded against, and why.
+
+    What rlkd asks when it has loaded the data, before any training: ``accuracy`` carries this
+    function as its attribute ``check_rows``.
+
+    Raises:
+        ImportError: if Math-Verify is asked for and not installed.
+    """
+    if math_verify:
+        require_math_verify()
+    return check_golds(answer)
+
+
+accuracy.check_rows = check_rows  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _text(completion: Any) -> str:
