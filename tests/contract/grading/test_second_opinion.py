@@ -18,7 +18,8 @@ from rlkd.cli import main
 from rlkd.grading import grade, grade_many, pool
 from rlkd.grading.engine import require_math_verify
 from tests.contract.grading.hostile import INJECTIONS, strings
-from tests.contract.grading.test_hostile import WALL_S, Watch
+from tests.contract.grading.test_hostile import WALL_S
+from tests.contract.grading.watch import Watch
 from tests.unit.grading.cases import pairs
 
 ROOT = Path(__file__).resolve().parents[3]
