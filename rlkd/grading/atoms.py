@@ -254,9 +254,24 @@ def _command(p: Parser, name: str) -> Node:
             letters += str(token.value)
             p.at += 1
         return ("sym", f"{word} {letters}")
+    if word == "Gamma" and p.is_op("("):
+        return _function(p, "gamma")
+    if word == "zeta" and _is_riemann(p):
+        return _function(p, word)
     if word in GREEK:
         return _symbol(p, word) if not p.is_op("'") else ("sym", word)
     raise Unparsed(f"unknown command {name}")
+
+
+def _is_riemann(p: Parser) -> bool:
+    """Whether ``(2)`` follows: ``\\zeta(2)`` is a value of the function; else zeta is a letter."""
+    number, end = p.peek(1), p.peek(2)
+    return (
+        p.is_op("(")
+        and number is not None
+        and number.kind == "num"
+        and (end is not None and end.value == ")")
+    )
 
 
 def _derivative(top: Node, low: Node) -> Node | None:

@@ -78,7 +78,8 @@ def compare_lists(at: Comparison, gold: Node, answer: Node) -> bool:
     if labels_g is not None and labels_a is not None:
         if _distinct(labels_g) and _distinct(labels_a):
             return _by_name(at, labels_g, labels_a)
-    elif labels_g is not None or labels_a is not None:
+        return _multiset(at, g, a)  # a value goes with its name
+    if labels_g is not None or labels_a is not None:
         labels = labels_g or labels_a or []
         if _distinct(labels):
             g, a = _strip(g, labels_g), _strip(a, labels_a)

@@ -20,6 +20,7 @@ Node = tuple[Any, ...]
 _INDEXED = re.compile(r"[CcK]_?\d")
 _VARIABLES = frozenset(("x", "t", "u", "v", "w", "y", "z", "s", "theta"))
 _LETTER = re.compile(r"[A-Zack](?:_?\d)?")
+_WHOLE = frozenset("klmn")
 _ZERO, _ONE = ("num", Fraction(0)), ("num", Fraction(1))
 
 
@@ -133,6 +134,23 @@ def _constant(at: Comparison, node: Node) -> bool:
         return equivalent(node, at_point, at.budget)[0]
     except ZeroDivisionError:
         raise Undecided("a family that cannot be decided") from None
+
+
+def turns(gold: Node, answer: Node) -> tuple[frozenset[str], frozenset[str]]:
+    """The whole numbers of two families of angles in which they have different letters.
+
+    ``1 + 2k\\pi`` and ``2n\\pi + 1``: nobody declares them, but a letter that is another one on the
+    other side stands for any whole number. Empty for anything else.
+    """
+    names = []
+    for node in (gold, answer):
+        found = label(node)
+        value = found.value if found is not None else node
+        symbols = leaves(value).symbols
+        if len(symbols) != 1 or not symbols <= _WHOLE or "pi" not in leaves(value).constants:
+            return frozenset(), frozenset()
+        names.append(symbols)
+    return (names[0], names[1]) if names[0] != names[1] else (frozenset(), frozenset())
 
 
 def same_whole_family(

@@ -25,7 +25,8 @@ _FUNCTIONS = {
     "ln": sympy.log, "log": sympy.log, "abs": sympy.Abs, "floor": sympy.floor,
     "ceil": sympy.ceiling, "fact": sympy.factorial, "binom": sympy.binomial, "max": sympy.Max,
     "min": sympy.Min, "gcd": sympy.gcd, "lcm": sympy.lcm, "Re": sympy.re, "Im": sympy.im,
-    "arg": sympy.arg, "sgn": sympy.sign, "erf": sympy.erf,
+    "arg": sympy.arg, "sgn": sympy.sign, "erf": sympy.erf, "gamma": sympy.gamma,
+    "zeta": sympy.zeta,
 }  # fmt: skip
 _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "inf": sympy.oo}
 
@@ -124,7 +125,9 @@ class Translator:
             return sympy.log(args[1]) / sympy.log(args[0])
         if name not in _FUNCTIONS:
             raise Undecided(f"unknown function {name}")
-        if name in ("fact", "binom") and any(a.is_number and abs(a) > 3_000 for a in args):
+        if name in ("fact", "binom", "gamma", "zeta") and any(
+            a.is_number and abs(a) > 3_000 for a in args
+        ):
             raise Undecided("a factorial too large for sympy")
         return _FUNCTIONS[name](*args)
 

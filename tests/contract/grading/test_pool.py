@@ -55,6 +55,12 @@ def test_a_hard_one_is_decided_by_a_worker():
     assert grade("\\boxed{3+\\pi}", gold, deadline_s=5.0).status == "wrong"
 
 
+def test_an_integral_that_has_no_value_is_told_from_itself_and_one():
+    gold = "\\int_0^1 t^t dt"
+    assert grade("\\boxed{\\int_0^1 x^x dx}", gold, deadline_s=8.0).status == "correct"
+    assert grade("\\boxed{1+\\int_0^1 x^x dx}", gold, deadline_s=8.0).status == "wrong"
+
+
 def test_a_poisoned_batch_is_graded_right_and_in_time():
     completions, golds, expected = [], [], []
     for k in range(80):
