@@ -14,6 +14,7 @@ from .syntax import (
     GREEK,
     IMAG,
     INF,
+    MAX_DEPTH,
     ONE,
     PI,
     Node,
@@ -522,7 +523,11 @@ def _matrix(p: Parser, env: str) -> Node:
 
 def postfix(p: Parser, node: Node) -> Node:
     """Powers, factorials, percent signs, degrees and ordinals after a primary."""
+    count = 0
     while (token := p.peek()) is not None:
+        count += 1  # each nests the tree one deeper
+        if count > MAX_DEPTH:
+            raise Oversize(f"more than {MAX_DEPTH} signs after a value")
         if token.kind == "ord":
             p.at += 1
         elif token.kind != "op":
