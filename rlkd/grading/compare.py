@@ -48,7 +48,8 @@ class Comparison:
         if not whole_g and not whole_a:
             whole_g, whole_a = turns(gold, answer)
         if whole_g or whole_a:
-            verdict = same_whole_family(self, gold, answer, whole_g, whole_a)
+            natural = "N" in domain_g + domain_a
+            verdict = same_whole_family(self, gold, answer, whole_g, whole_a, natural=natural)
             if verdict is not None:
                 return verdict
         gold, answer = _alternatives(gold), _alternatives(answer)

@@ -154,9 +154,17 @@ def turns(gold: Node, answer: Node) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def same_whole_family(
-    at: Comparison, gold: Node, answer: Node, whole_g: frozenset[str], whole_a: frozenset[str]
+    at: Comparison,
+    gold: Node,
+    answer: Node,
+    whole_g: frozenset[str],
+    whole_a: frozenset[str],
+    *,
+    natural: bool = False,
 ) -> bool | None:
     """Whether ``a + b k`` over all whole k is the same set of numbers.
+
+    natural: k is not negative: then both begin with the same number and go the same way.
 
     None where that does not apply.
     """
@@ -177,6 +185,8 @@ def same_whole_family(
             return None
         values.append((start, step))
     (start_g, step_g), (start_a, step_a) = values
+    if natural:
+        return at.scalar(start_g, start_a) and at.scalar(step_g, step_a)
     if not at.scalar(("fn", "abs", step_g), ("fn", "abs", step_a)):
         return False
     shift = ("div", ("add", start_g, ("mul", ("num", Fraction(-1)), start_a)), step_g)

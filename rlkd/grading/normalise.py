@@ -156,7 +156,11 @@ def _outward(text: str) -> str:
         two = "," in inner or ";" in inner
         if left not in "[]" or right not in "[]" or not two or "[" in inner or "]" in inner:
             return text
-        parts.append(f"{'[' if left == '[' else '('}{inner}{']' if right == ']' else ')'}")
+        if left == "]" and right == "[":  # no point, as (a,b) may be
+            low, _, high = inner.replace(";", ",").partition(",")
+            parts.append(f"\\{{x:{low}<x<{high}\\}}")
+        else:
+            parts.append(f"{'[' if left == '[' else '('}{inner}{']' if right == ']' else ')'}")
     return text[:start] + " \\cup ".join(parts)
 
 

@@ -732,6 +732,20 @@ LINES = r"""
 0|3\text{ feet }6\text{ inches}|6\text{ feet }3\text{ inches}
 0|5|3\text{ cm }2\text{ kg}
 1|42|\text{Answer: }42
+1|(4,7)|y=7, x=4
+0|(7,4)|y=7, x=4
+0|7,4|y=7, x=4
+0|x=1, y=2|\{1,2\}
+0|x=3, y=4|3\text{ or }4
+1|x=3, y=4|3\text{ and }4
+1|x=2\text{ or }x=3|x_1=2, x_2=3
+1|x_1=2, x_2=3|\{3,2\}
+0|x=1, y=2|]1,2[
+1|x<2|]-\infty,2[
+0|n=2k, k\in\mathbb{N}|2-2p
+0|n=2k, k\in\mathbb{N}|n=-2k, k\in\mathbb{N}
+1|n=2k, k\in\mathbb{N}|n=2m, m\in\mathbb{N}
+1|n=2k, k\in\mathbb{Z}|n=-2k, k\in\mathbb{Z}
 """
 
 
