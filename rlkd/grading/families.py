@@ -7,10 +7,9 @@ from fractions import Fraction
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from .atoms import substitute
 from .equivalence import equivalent, is_scalar
 from .structure import label
-from .tree import canonical, leaves
+from .tree import canonical, leaves, substitute
 from .verdict import Undecided
 
 if TYPE_CHECKING:

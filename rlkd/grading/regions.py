@@ -311,6 +311,6 @@ _KNOWN = frozenset("add mul div pow root abs sin cos tan ln log exp row fact arc
 
 
 def _replace(node: Any, old: Node, new: Node) -> Any:
-    from .atoms import substitute
+    from .tree import substitute
 
     return substitute(node, old, new)

@@ -190,10 +190,10 @@ class Parser:
         self.depth -= 1
         node = chain[0] if len(chain) == 1 else ("rel", chain)
         if self.kind() == "cmd" and self.value() in ("\\pmod", "\\mod"):
-            from .atoms import _argument
+            from .brackets import argument
 
             self.at += 1
-            node = ("mod", node, _argument(self))
+            node = ("mod", node, argument(self))
         return node
 
     def _words(self) -> Node | None:
@@ -390,7 +390,8 @@ class Parser:
         return False
 
     def unary(self) -> Node:
-        from .atoms import postfix, primary
+        from .atoms import primary
+        from .scripts import postfix
 
         self.enter()
         node = postfix(self, primary(self))
