@@ -237,7 +237,8 @@ def _train_options(parser: argparse.ArgumentParser) -> set[str]:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything, print the resolved config and the batch sizes, write nothing",
+        help="check all that needs neither data nor weights, print the resolved config and the"
+        " batch sizes, write nothing (rlkd audit reads the data)",
     )
     parser.add_argument(
         "--help-config",

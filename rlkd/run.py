@@ -29,7 +29,8 @@ from rlkd.door import build_rewards, check_at_door
 from rlkd.evaluate import answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
-from rlkd.rewarding import ledger
+from rlkd.rewarding import ledger, rowcheck
+from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
@@ -56,6 +57,9 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     functions = build_rewards(config)
     rows, heldout = load_splits(config.data)
     check_columns(functions, rows[0])
+    bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
+    if launch.is_main:
+        rowcheck.report(bad, more=config.folder / rowcheck.FILE)
     check_enough(rows, sizes)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
@@ -65,6 +69,7 @@ def train(config: RunConfig) -> list[dict[str, float]]:
         trainer = _build_trainer(config, sizes, launch, rewards, rows)
         logger = _open_folder(config, launch)
         if logger is not None:
+            rowcheck.save(bad, config.folder / rowcheck.FILE)
             trainer.add_callback(LogCallback(logger))
         stop = FaultStop(config)
         trainer.on_faults = stop.add
@@ -88,6 +93,7 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
     _, heldout = load_splits(config.data)
     rows = heldout or []
     check_columns(functions, rows[0])
+    rowcheck.report(bad_rows(config, functions, {"eval": rows}))
     set_seed(config.run.seed)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=config.model.dtype)

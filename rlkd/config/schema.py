@@ -138,6 +138,9 @@ class Data(Block):
     """Renamed columns, new name: old name."""
     allow_overlap: bool = False
     """Accept held-out prompts that are also training prompts."""
+    max_bad_share: float = Field(default=0.1, ge=0, le=1)
+    """Past this share of rows that a reward cannot grade (a broken gold answer) nothing starts; up
+    to it they are listed, their reward is None and they count for nothing. 1: any share but all."""
 
     @model_validator(mode="after")
     def _one_prompt_column(self) -> "Data":

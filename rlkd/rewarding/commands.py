@@ -34,7 +34,15 @@ def grade(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rlkd import grading
 
     completion = sys.stdin.read() if arguments.completion == "-" else arguments.completion
-    verdict = grading.grade(completion, arguments.gold, deadline_s=arguments.deadline_s)
+    try:
+        verdict = grading.grade(
+            completion,
+            arguments.gold,
+            deadline_s=arguments.deadline_s,
+            math_verify=arguments.math_verify,
+        )
+    except ImportError as error:
+        raise ConfigError(f"rlkd grade: {error}") from error
     for name in ("status", "score", "answer", "method", "reason"):
         print(f"{name}={getattr(verdict, name)}")
     return 0
@@ -72,4 +80,9 @@ def grade_options(parser: argparse.ArgumentParser) -> set[str]:
     parser.add_argument(
         "--deadline-s", type=float, default=1.0, help="wall seconds for a hard comparison (1)"
     )
-    return {"--help", "--gold", "--deadline-s"}
+    parser.add_argument(
+        "--math-verify",
+        action="store_true",
+        help="ask Math-Verify about what is otherwise undecided (needs rlkd[math-verify])",
+    )
+    return {"--help", "--gold", "--deadline-s", "--math-verify"}
