@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rlkd.datafiles import check_file
 from rlkd.errors import ConfigError, nearest, together
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
+from rlkd.rewarding.model import check_folder, check_prompt
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -63,6 +64,10 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
     rewards = {}
     for i, reward in enumerate(config.rewards):
         use, kwargs = reward.called
+        if reward.is_model:
+            folder = check_model_folder(reward.use, f"rewards.{i}.use")
+            memory_gb = None if reward.in_process else reward.memory_gb
+            check_folder(folder, reward.kwargs, memory_gb, f"rewards.{i}")
         function = resolve(use, place=f"rewards.{i}.use", want_callable=True)
         _check_fixed(function, kwargs, f"rewards.{i}")
         if not reward.in_process and "environments" in inspect.signature(function).parameters:
@@ -75,6 +80,17 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
         fixed.__name__ = reward.label  # pyright: ignore[reportAttributeAccessIssue]
         rewards[reward.label] = fixed
     return rewards
+
+
+def check_prompts(config: RunConfig, row: Mapping[str, Any]) -> None:
+    """What only a row of the data shows: that what reads the prompts can read this kind.
+
+    Raises:
+        ConfigError: a reward model has no template for chats.
+    """
+    for i, reward in enumerate(config.rewards):
+        if reward.is_model:
+            check_prompt(Path(reward.use), row["prompt"], f"rewards.{i}")
 
 
 def check_model_folder(path: str, place: str) -> Path:

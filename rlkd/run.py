@@ -25,7 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from rlkd import config as configs
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
-from rlkd.door import build_rewards, check_at_door
+from rlkd.door import build_rewards, check_at_door, check_prompts
 from rlkd.evaluate import answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
@@ -56,6 +56,7 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     functions = build_rewards(config)
     rows, heldout = load_splits(config.data)
     check_columns(functions, rows[0])
+    check_prompts(config, rows[0])
     check_enough(rows, sizes)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
@@ -88,6 +89,7 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
     _, heldout = load_splits(config.data)
     rows = heldout or []
     check_columns(functions, rows[0])
+    check_prompts(config, rows[0])
     set_seed(config.run.seed)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=config.model.dtype)

@@ -4,6 +4,7 @@
 import nothing heavy; the algorithm's own fields live in its dataclass (`rlkd.config.algorithm`).
 """
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -145,15 +146,17 @@ class Reward(Block):
     """A function from completions to one number each, called under a deadline."""
 
     use: str = Field(min_length=1)
-    """The function, as module:name (`rewards.arithmetic:accuracy`), or the http(s) address of an
-    endpoint: it is sent {"completions": [...], "prompts": [...], COLUMN: [...]} and answers a list
-    of numbers (kwargs: token_env, the environment variable with a bearer token)."""
+    """The function, as module:name (`rewards.arithmetic:accuracy`); or the folder of a reward model
+    with a slash in it (`./my_rm`; kwargs: batch_size, dtype, device, chat_template_kwargs); or the
+    http(s) address of an endpoint: it is sent {"completions": [...], "prompts": [...], COLUMN:
+    [...]} and answers a list of numbers (kwargs: token_env, the environment variable with a bearer
+    token)."""
     weight: float = Field(default=1.0)
     """Factor in the sum of the rewards; 0 only logs it."""
     kwargs: dict[str, Any] = {}
     """Further arguments of the function, fixed for the run."""
     name: str | None = Field(default=None, min_length=1)
-    """Name in the metrics; null: the function's name."""
+    """Name in the metrics; null: that of the function or folder."""
     optional: bool = False
     """What its None means: false: the row cannot be graded and counts for nothing, whatever other
     rewards say; true: this reward adds nothing to the row. With weight 0 it is always optional."""
@@ -177,6 +180,8 @@ class Reward(Block):
         if self.name is None and self.is_endpoint:
             address = urlsplit(self.use)
             return address.path.rstrip("/").rpartition("/")[2] or address.hostname or self.use
+        if self.name is None and self.is_model:
+            return PurePath(self.use).name or "reward_model"
         return self.name or self.use.rpartition(":")[2]
 
     @property
@@ -185,11 +190,25 @@ class Reward(Block):
         return self.use.startswith(("http://", "https://"))
 
     @property
+    def is_model(self) -> bool:
+        """Is it named by the folder of a reward model?"""
+        return ":" not in self.use and "/" in self.use
+
+    @property
     def called(self) -> tuple[str, dict[str, Any]]:
         """The function behind it, as module:name, and all its fixed arguments."""
         if self.is_endpoint:
             return "rlkd.rewarding.endpoint:post", {"url": self.use, **self.kwargs}
+        if self.is_model:
+            return "rlkd.rewarding.model:score", {"path": self.use, **self.kwargs}
         return self.use, self.kwargs
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Reward":
+        own = "url" if self.is_endpoint else "path" if self.is_model else None
+        if own in self.kwargs:
+            raise ValueError(f"kwargs sets {own!r}, which `use` sets already; remove it there")
+        return self
 
 
 class Batch(Block):
