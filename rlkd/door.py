@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
 from rlkd.data import SPLITS
 from rlkd.datafiles import check_file
+from rlkd.environment import build_environment, check_rows, check_template
 from rlkd.errors import ConfigError, nearest, together
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
@@ -37,6 +38,8 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
     ]
+    if config.environment is not None:
+        checks.append(functools.partial(build_environment, config.environment))
     if config.data.eval is not None:
         checks.append(functools.partial(_check_source, config.data.eval, "eval"))
     if config.teacher is not None:
@@ -82,15 +85,19 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
     return rewards
 
 
-def check_prompts(config: RunConfig, row: Mapping[str, Any]) -> None:
-    """What only a row of the data shows: that what reads the prompts can read this kind.
+def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
+    """What only the rows show: that what reads the prompts can read this kind.
 
     Raises:
-        ConfigError: a reward model has no template for chats.
+        ConfigError: a reward model has no template for chats; the environment or the student's
+            template cannot work on them.
     """
+    if config.environment is not None:
+        check_rows(config.environment, rows)
+        check_template(Path(config.model.path))
     for i, reward in enumerate(config.rewards):
         if reward.is_model:
-            check_prompt(Path(reward.use), row["prompt"], f"rewards.{i}")
+            check_prompt(Path(reward.use), rows[0]["prompt"], f"rewards.{i}")
 
 
 def check_model_folder(path: str, place: str) -> Path:

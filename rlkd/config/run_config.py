@@ -11,6 +11,7 @@ from rlkd.config.schema import (
     Batch,
     Block,
     Data,
+    Environment,
     Eval,
     Model,
     Optim,
@@ -37,6 +38,8 @@ class RunConfig(Block):
     """The objective: a class (`use`) and its fields."""
     data: Data
     """Training and held-out rows, and how their columns are called."""
+    environment: Environment | None = None
+    """Tools that the student may use in training, in rollouts of several turns; null: none."""
     rewards: list[Reward] = Field(min_length=1)
     """Reward functions and their weights."""
     batch: Batch
@@ -61,6 +64,12 @@ class RunConfig(Block):
             raise ValueError(
                 f"eval.every is {self.eval.every} but data.eval is null: there is nothing to "
                 "evaluate on; set data.eval, or eval.every to 0"
+            )
+        if self.environment is not None and self.data.eval is not None:
+            raise ValueError(
+                "data.eval and environment are both set, and evaluation has no tools: its answers "
+                "would be of one turn, its numbers not those of what is trained; set data.eval to "
+                "null (and eval.every to 0), or remove environment"
             )
         labels = [reward.label for reward in self.rewards]
         for i, label in enumerate(labels):

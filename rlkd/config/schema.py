@@ -142,6 +142,20 @@ class Data(Block):
         return self
 
 
+class Environment(Block):
+    """A class whose methods the student may call as tools while it answers."""
+
+    use: str
+    """The class, as module:name (`envs.calculator:Calculator`): each rollout has an instance,
+    reset(**row) begins it, its other public methods are the tools. They run inside the trainer:
+    exceptions are told to the student, but no deadline is kept."""
+    kwargs: dict[str, Any] = {}
+    """Arguments of the class."""
+    max_rounds: int | None = Field(default=None, gt=0)
+    """Most rounds of tool calls in a rollout; null: until max_completion_length, which results of
+    tools count into."""
+
+
 class Reward(Block):
     """A function from completions to one number each, called under a deadline."""
 
