@@ -16,11 +16,9 @@ def test_right_and_wrong_answers_in_order():
 
 
 def test_what_a_tool_returned_is_no_answer():
-    cut_off = [{"role": "assistant", "content": ""}, {"role": "tool", "content": "26"}]
-    assert accuracy([cut_off, [*cut_off, {"role": "assistant", "content": "26"}]], ["26"] * 2) == [
-        0.0,
-        1.0,
-    ]
+    box = "\\boxed{26}"
+    cut_off = [{"role": "assistant", "content": ""}, {"role": "tool", "content": box}]
+    assert accuracy([cut_off, [*cut_off, *chat(box)]], ["26", "26"]) == [0.0, 1.0]
 
 
 def test_of_a_chat_the_last_message_counts():
