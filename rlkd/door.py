@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rlkd.environment import build_environment, check_rows, check_template
 from rlkd.errors import ConfigError, nearest, together
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
-from rlkd.rewarding.model import check_folder, check_prompt
+from rlkd.rewarding.model import check_folder
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -86,18 +87,34 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
 
 
 def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
-    """What only the rows show: that what reads the prompts can read this kind.
+    """What only the rows show: that all who read the prompts can read this kind.
 
     Raises:
-        ConfigError: a reward model has no template for chats; the environment or the student's
-            template cannot work on them.
+        ConfigError: the prompts are chats and the student or a reward model has no chat template;
+            the environment or the student's template cannot work on them.
     """
     if config.environment is not None:
         check_rows(config.environment, rows)
         check_template(Path(config.model.path))
-    for i, reward in enumerate(config.rewards):
-        if reward.is_model:
-            check_prompt(Path(reward.use), rows[0]["prompt"], f"rewards.{i}")
+    if isinstance(rows[0]["prompt"], str):
+        return
+    readers = {"model.path": config.model.path}
+    readers |= {f"rewards.{i}.use": r.use for i, r in enumerate(config.rewards) if r.is_model}
+    for place, path in readers.items():
+        if not _has_chat_template(Path(path)):
+            raise ConfigError(
+                f"{place}: the prompts are chats, and the tokenizer in {path} has no chat template."
+                "\n  why: the model could not be shown who said what\n"
+                "  do: add the chat_template.jinja that it was trained with to that folder, or give"
+                " prompts that are text (the shelf: kwargs: {chat: false})"
+            )
+
+
+def _has_chat_template(folder: Path) -> bool:
+    about = folder / "tokenizer_config.json"
+    if (folder / "chat_template.jinja").is_file() or not about.is_file():
+        return True  # without a tokenizer it is an adapter's folder: the base model's counts
+    return bool(json.loads(about.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def check_model_folder(path: str, place: str) -> Path:

@@ -145,22 +145,6 @@ def check_folder(folder: Path, kwargs: dict[str, Any], memory_gb: float | None, 
         )
 
 
-def check_prompt(folder: Path, prompt: Any, place: str) -> None:
-    """Check that the model can read the data's kind of prompt.
-
-    Raises:
-        ConfigError: the prompts are chats and its tokenizer has no chat template.
-    """
-    known = (folder / "chat_template.jinja").is_file()
-    known = known or bool(_read(folder / "tokenizer_config.json").get("chat_template"))
-    if not isinstance(prompt, str) and not known:
-        raise ConfigError(
-            f"{place}.use: the prompts are chats, and the tokenizer in {folder} has no chat"
-            " template.\n  why: the reward model could not be shown who said what\n"
-            "  do: add chat_template.jinja to that folder, the one that it was trained with"
-        )
-
-
 @functools.lru_cache(maxsize=4)
 def _loaded(path: str, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

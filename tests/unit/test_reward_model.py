@@ -196,10 +196,15 @@ def test_what_is_no_reward_model_is_refused(configured, tmp_path, folder):
 
 def test_chats_need_a_chat_template(configured, tmp_path):
     bare = make_reward_model(tmp_path / "bare", template=None)
+    student = make_model(tmp_path / "student", seed=1)
     config = configured(use=str(bare))
-    check_prompts(config, {"prompt": "1+1="})
-    chat = {"prompt": chats(["1+1="], "user")[0]}
-    with pytest.raises(ConfigError, match="has no chat template"):
-        check_prompts(config, chat)
-    (bare / "chat_template.jinja").write_text(TEMPLATE)
+    config = config.model_copy(
+        update={"model": config.model.model_copy(update={"path": str(student)})}
+    )
+    check_prompts(config, [{"prompt": "1+1="}])
+    chat = [{"prompt": chats(["1+1="], "user")[0]}]
+    for place, folder in (("model.path", student), ("rewards.0.use", bare)):
+        with pytest.raises(ConfigError, match=f"{place}: .* has no chat template"):
+            check_prompts(config, chat)
+        (folder / "chat_template.jinja").write_text(TEMPLATE)
     check_prompts(config, chat)
