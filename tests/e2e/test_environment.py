@@ -74,10 +74,8 @@ def conversation(row) -> list[dict]:
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A student of 40 thousand weights that has seen solutions, and mostly calls the tool."""
-    path = tmp_path_factory.mktemp("student")
+def make_student(path: Path, steps: int) -> Path:
+    """A student of 40 thousand weights that has seen solutions for some steps."""
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -97,7 +95,7 @@ def folder(tmp_path_factory) -> Path:
     asked = (batch["input_ids"] == tokenizer.convert_tokens_to_ids(OPEN)).cumsum(-1) == 0
     labels[asked] = -100
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for step in range(60):
+    for step in range(steps):
         part = slice(16 * (step % 4), 16 * (step % 4) + 16)
         inputs = {name: value[part] for name, value in batch.items()}
         model(**inputs, labels=labels[part]).loss.backward()
@@ -106,6 +104,12 @@ def folder(tmp_path_factory) -> Path:
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A student that mostly calls the tool."""
+    return make_student(tmp_path_factory.mktemp("student"), steps=60)
 
 
 CONFIG = """
