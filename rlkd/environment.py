@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rlkd.config.schema import Environment
+from rlkd.config.judging import Environment
 from rlkd.errors import ConfigError, nearest
 from rlkd.refs import check_arguments, resolve
 

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from rlkd.config import algorithm as algorithms
+from rlkd.config.judging import Environment, Reward
 from rlkd.config.schema import (
     AlgorithmBlock,
     Batch,
     Block,
     Data,
-    Environment,
     Eval,
     Model,
     Optim,
-    Reward,
     Run,
     Sampling,
     Teacher,

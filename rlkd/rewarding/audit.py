@@ -83,6 +83,14 @@ class Report:
                 allowed = "" if problem.matters else " (data.allow_overlap accepts it)"
                 lines += ["", f"{problem.title}{allowed}: {problem.why}"]
                 lines += [f"  {example}" for example in problem.examples]
+        if not any(self.verified.values()):
+            columns = ", ".join(next(iter(self.splits.values()))[0])
+            lines += [
+                "",
+                "No gold passes at all. Perhaps another column is the gold (--gold COLUMN; there"
+                f" are {columns}),",
+                "or the answer is written in another way (--wrap TEXT, GOLD for the gold).",
+            ]
         return lines
 
 

@@ -180,7 +180,7 @@ FOR_ROWS: dict[str, dict[str, Any]] = {
     "envs.knights_knaves:rows": {"reward": "rewards.knights_knaves:accuracy"},
     "envs.reasoning_gym:rows": {
         "reward": "envs.reasoning_gym:score", "kwargs": {"task": "leg_counting"},
-        "needs": "reasoning_gym",
+        "needs": "reasoning_gym", "audit": ["--gold=answer"],
     },
 }  # fmt: skip
 """What a function of rows needs beside its size; the reward otherwise is rewards.math:accuracy."""

@@ -252,6 +252,18 @@ def test_a_file_of_data_with_another_reward_and_a_model(capsys):
     assert re.search(r"long prompt +20\n", out)
 
 
+def test_where_no_gold_passes_it_says_what_may_be_wrong(capsys):
+    rows = [(f"{i}?", f"{i} of 9", str(i)) for i in range(3)]
+    write("set", rows, ("prompt", "answer", "result"))
+    words = ["set.jsonl", "--reward=judge:exact"]
+    code, out = of_file(capsys, *words)
+    assert code == 1
+    assert "No gold passes at all." in out
+    assert "(--gold COLUMN; there are prompt, answer, result)" in out
+    code, out = of_file(capsys, *words, "--data.columns={answer: result, old: answer}")
+    assert (code, "No gold passes" in out) == (0, False)
+
+
 def test_options_that_would_be_ignored_are_refused(capsys):
     code, out = of_file(capsys, "train.jsonl", "--max-prompt-tokens=4")
     assert (code, "needs a tokenizer" in out) == (2, True)
