@@ -65,8 +65,7 @@ def check_rows(block: Environment, rows: Iterable[dict[str, Any]]) -> None:
     """Check that rows can begin a rollout with tools.
 
     Raises:
-        ConfigError: a prompt is no chat or does not end with a message; reset cannot be called
-            with the rows' columns.
+        ConfigError: the prompts are no chats; reset cannot be called with the rows' columns.
     """
     first = next(iter(rows))
     if isinstance(first["prompt"], str):
