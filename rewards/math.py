@@ -7,6 +7,7 @@ chat messages, of which the last counts; a message without text counts as an emp
 
 from typing import Any
 
+from rewards.completion import text_of
 from rlkd.grading import check_golds, grade_many
 from rlkd.grading.engine import require_math_verify
 
@@ -38,7 +39,7 @@ def accuracy(
         raise ValueError(f"{len(completions)} completions but {len(answer)} answers")
     gradable = [i for i, gold in enumerate(answer) if isinstance(gold, str)]
     verdicts = grade_many(
-        [_text(completions[i]) for i in gradable],
+        [text_of(completions[i]) for i in gradable],
         [answer[i] for i in gradable],
         deadline_s=deadline_s,
         math_verify=math_verify,
@@ -64,10 +65,3 @@ def check_rows(answer: list, math_verify: bool = False, **columns: Any) -> dict[
 
 
 accuracy.check_rows = check_rows  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def _text(completion: Any) -> str:
-    """What the model wrote: the string itself, or the content of the last message."""
-    if isinstance(completion, list) and completion and isinstance(completion[-1], dict):
-        completion = completion[-1].get("content")
-    return completion if isinstance(completion, str) else ""

@@ -210,7 +210,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         description="Every gold answer must get full marks itself and a changed one must not;"
         " finds duplicates, overlap of training and held-out rows, and long prompts. Exit code 1:"
         " something is wrong.",
-        usage="rlkd audit CONFIG [--gold COLUMN] [--wrap TEXT] [--block.key VALUE ...]",
+        usage="rlkd audit CONFIG|DATASET [--gold COLUMN] [--wrap TEXT] [--block.key VALUE ...]",
         allow_abbrev=False,
     )
     grade = added.add_parser(

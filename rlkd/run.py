@@ -25,7 +25,8 @@ from transformers.utils.logging import disable_progress_bar
 from rlkd import config as configs
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
-from rlkd.door import build_rewards, check_at_door
+from rlkd.door import build_rewards, check_at_door, check_prompts
+from rlkd.environment import build_environment
 from rlkd.evaluate import answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
@@ -57,6 +58,7 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     functions = build_rewards(config)
     rows, heldout = load_splits(config.data)
     check_columns(functions, rows[0])
+    check_prompts(config, rows)
     bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
     if launch.is_main:
         rowcheck.report(bad, more=config.folder / rowcheck.FILE)
@@ -93,6 +95,7 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
     _, heldout = load_splits(config.data)
     rows = heldout or []
     check_columns(functions, rows[0])
+    check_prompts(config, rows)
     rowcheck.report(bad_rows(config, functions, {"eval": rows}))
     set_seed(config.run.seed)
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -112,6 +115,8 @@ def _quieten() -> None:
     disable_progress_bar()
     message = ".*gradient_checkpointing.*deprecated.*"  # TRL sets the field, whatever we say
     warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+    # The range of TRL that this is tested with is pinned; rlkd.environment checks what it needs.
+    warnings.filterwarnings("ignore", message=".*'environment_factory'.*experimental")
 
 
 def _score_rows(
@@ -127,7 +132,7 @@ def _score_rows(
 def _build_trainer(
     config: RunConfig, sizes: Geometry, launch: Launch, rewards: dict[str, Any], rows: list[Row]
 ) -> Trainer:
-    store = None
+    store, tools = None, config.environment
     if config.tracking.rollouts_every:
         store = RolloutStore(
             config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
@@ -144,9 +149,15 @@ def _build_trainer(
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if store else None,
             peft_config=_lora(config),
+            environment_factory=build_environment(tools) if tools else None,
         )
     except TeacherError as error:
         raise ConfigError(f"teacher: {error}") from error
+    except ValueError as error:
+        if tools is None or "chat template" not in str(error):
+            raise
+        # It knows by heart how the templates of some families write a call.
+        raise ConfigError(f"environment: TRL refuses the student's tokenizer: {error}") from error
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -175,6 +186,7 @@ def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
         "num_generations": sizes.group_size,
         "num_iterations": sizes.num_iterations,
         "max_completion_length": sampling.max_completion_length,
+        "max_tool_calling_iterations": config.environment and config.environment.max_rounds,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,

@@ -21,9 +21,10 @@ class Rollouts:
     completions: list[str]
     """Decoded with special tokens: what the model wrote, its end token included."""
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    """One value per row: tokens, truncated, advantage, band, reward/NAME (None: not gradable;
-    reward/shaped: their weighted sum after the components had their say), entropy and teacher_gap
-    (means over the row's tokens, nats, when the row was first learnt from)."""
+    """One value per row: tokens (tool_tokens of them written by tools), truncated, advantage, band,
+    reward/NAME (None: not gradable; reward/shaped: their weighted sum after the components had their
+    say), entropy and teacher_gap (means over the student's tokens of the row, nats, when it was
+    first learnt from)."""
 
     def add_rewards(self, names: Sequence[str], reward_BF: Tensor) -> None:
         """One column per reward function; NaN becomes None."""
