@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from rlkd import handover
 from rlkd.algorithms.base import Algorithm
 from rlkd.batch import TokenBatch
+from rlkd.checkpoints.resumable import Resumable
 from rlkd.objectives.advantages import has_signal
 from rlkd.rewarding import ledger
 from rlkd.teacher.attach import attach
@@ -39,7 +40,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(GRPOTrainer):
+class Trainer(Resumable, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -98,6 +99,7 @@ class Trainer(GRPOTrainer):
         self._gathered_rewards: Tensor | None = None
         self._open_rollouts: Rollouts | None = None
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._start_checkpoints()
 
     # -- the teacher --------------------------------------------------------------------------
 
