@@ -104,9 +104,7 @@ class RestoreCallback(TrainerCallback):
             self._trainer.on_resumed(checkpoint, said)
 
 
-def find(
-    trainer: Any, wanted: str | bool | None, warn: Callable[[str], None]
-) -> Checkpoint | None:
+def find(trainer: Any, wanted: str | bool | None, warn: Callable[[str], None]) -> Checkpoint | None:
     """The checkpoint that `train(resume_from_checkpoint=wanted)` means, if this run can use it.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerState
 
 from rlkd.checkpoints import carried
-from rlkd.checkpoints.manifest import Checkpoint
+from rlkd.checkpoints.manifest import Checkpoint, CheckpointError
 from rlkd.checkpoints.pieces import Pieces
 from rlkd.checkpoints.writer import CheckpointWriter
 
@@ -80,6 +80,19 @@ class Resumable:
 
     def _get_output_dir(self, trial: Any) -> str:
         return self.checkpoints.target or self._base()._get_output_dir(trial)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # What is tied to a weight that was loaded is missing for no harm; anything else is.
+        model = self._this.accelerator.unwrap_model(self._this.model)
+        own = {name for name, _ in model.named_parameters()}
+        own |= {name for name, _ in model.named_buffers()}
+        lost = [name for name in load_result.missing_keys if name in own]
+        if lost or load_result.unexpected_keys:
+            raise CheckpointError(
+                "the weights of the checkpoint are not those of this model.\n"
+                f"  missing: {lost[:3] or 'none'}; of another model:"
+                f" {load_result.unexpected_keys[:3] or 'none'}"
+            )
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         self._sampler = self._base()._get_train_sampler(dataset)
