@@ -223,8 +223,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "train",
         help="run a config",
         description="Train the model of a config. Exit code 2: the config is wrong; 3: a reward"
-        " failed on too many rows; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did. After 3,"
-        " 75 and 130 the run has saved its state, and --resume goes on.",
+        " failed on too many rows; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did. After"
+        " 3, 75 and 130 the run has saved its state, and --resume goes on.",
         usage="rlkd train CONFIG_OR_RUN [--dry-run] [--resume [--force-steps]] [--block.key VALUE"
         " ...]",
         epilog=_TRAIN_EPILOG.format(blocks=list_blocks(), examples=_EXAMPLES),
