@@ -10,7 +10,7 @@ import torch
 
 from rlkd import cli
 from rlkd.checkpoints import manifest
-from rlkd.tracking.callback import LogCallback
+from rlkd.rewarding.setup import FaultStop
 from tests import wandb_file
 from tests.e2e.runs import differences, lines, newest
 from tests.e2e.test_processes import launch
@@ -36,15 +36,15 @@ def train(*words: str) -> int:
 
 
 def stop_after(step: int, patch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
-    """The signal comes in the middle of the loop, one step before the one that it ends."""
-    real = LogCallback.on_log
+    """The signal comes to this process at the beginning of that step."""
+    real = FaultStop.on_step_begin
 
-    def on_log(self, args, state, control, logs=None, **more):
-        real(self, args, state, control, logs, **more)
+    def on_step_begin(self, args, state, control, **more):
+        real(self, args, state, control, **more)
         if state.global_step == step - 1:
             signal.raise_signal(number)
 
-    patch.setattr(LogCallback, "on_log", on_log)
+    patch.setattr(FaultStop, "on_step_begin", on_step_begin)
 
 
 # Each stops where something is open: in the middle of the passes over one batch of rollouts, in
@@ -77,3 +77,24 @@ def test_a_stopped_and_resumed_run_is_the_whole_run(case, tmp_path, capsys):
     about = json.loads((tmp_path / "parts" / "run.json").read_text())
     assert [part["from_step"] for part in about["resumed"]] == [step]
     assert about["ended"]["why"] == "all steps"
+
+
+@pytest.mark.parametrize("step", [3])
+def test_two_processes_stop_together_and_resume_bit_for_bit(step, tmp_path):
+    words = [
+        RLAD, *SMALL, *OFF_POLICY, "--batch.micro_batch_size=4", "--run.processes=2",
+        f"--run.dir={tmp_path}",
+    ]  # fmt: skip
+    done = launch(2, "-m", "tests.e2e.resumed_pair", str(step), *words)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
+    assert differences(tmp_path / "whole", tmp_path / "parts") == []
+    pieces = {path.name for path in newest(tmp_path / "whole").glob("pieces/carried-*")}
+    assert pieces == {"carried-rank0.pt", "carried-rank1.pt"}
+    assert {path.name for path in newest(tmp_path / "whole").glob("rng_state_*")} == {
+        "rng_state_0.pth", "rng_state_1.pth"
+    }  # fmt: skip
+    # What one process wrote for itself is no use to another number of them.
+    refused = launch(1, "scripts/train.py", str(tmp_path / "parts"), "--resume",
+                     "--run.processes=1", "--optim.steps=8", "--force-steps")  # fmt: skip
+    assert refused.returncode == 2
+    assert "was written by 2 process(es) and this launch has 1" in refused.stderr
