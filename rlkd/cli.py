@@ -16,6 +16,7 @@ from rlkd.export import newest_model
 from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
+from rlkd.stopped import Stopped
 
 _EXAMPLES = """\
 examples:
@@ -70,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TooManyFaults as stop:
         print(f"rlkd: {stop}", file=sys.stderr)
         return 3
+    except Stopped as stop:
+        print(f"rlkd: {stop}", file=sys.stderr)
+        return stop.exit_code
 
 
 def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -88,13 +92,8 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
         _dry_run(config)
         return 0
     from rlkd import run
-    from rlkd.stopping import Stopped
 
-    try:
-        run.train(config, resume=arguments.resume, force_steps=arguments.force_steps)
-    except Stopped as stopped:
-        print(f"rlkd: {stopped}", file=sys.stderr)
-        return stopped.exit_code
+    run.train(config, resume=arguments.resume, force_steps=arguments.force_steps)
     return 0
 
 

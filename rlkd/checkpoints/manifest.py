@@ -73,7 +73,7 @@ def write(
 ) -> None:
     """Write the manifest of all files under `folder`; everything is on the disk when it returns."""
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / NAME):
         sync(path)
         files[path.relative_to(folder).as_posix()] = File(path.stat().st_size, _sha256(path))
     for inner in (p for p in folder.rglob("*") if p.is_dir()):
