@@ -56,6 +56,22 @@ def end(folder: Path, why: str, step: int) -> None:
     _write(folder, about)
 
 
+def save_model(trainer: Any, folder: Path) -> None:
+    """Write the final model to `folder`/model; like a checkpoint it appears whole or not at all.
+
+    Args:
+        trainer: of transformers; every rank calls.
+    """
+    unfinished = folder / "model.unfinished"
+    trainer.save_model(str(unfinished))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        for path in unfinished.rglob("*"):
+            manifest.sync(path)
+        unfinished.rename(folder / "model")
+        manifest.sync(folder)
+
+
 def read(folder: Path) -> dict[str, Any]:
     """What run.json says.
 

@@ -102,15 +102,35 @@ def choose(config: RunConfig, processes: int) -> Resumption:
     return Resumption(checkpoint.step, attempt, about["wandb_id"], str(checkpoint.path))
 
 
-def set_aside(config: RunConfig, resumption: Resumption) -> str:
-    """Move what the attempt before wrote after the checkpoint (metrics aside: the logger cuts)."""
+def set_aside(config: RunConfig, resumption: Resumption) -> dict[str, str]:
+    """Move away what the attempt before wrote after the checkpoint; says what, if anything.
+
+    The rollouts of later steps, and a final model; metrics.jsonl is cut by its logger.
+    """
     aside = discarded(config.folder, resumption.attempt)
+    moved = []
     rollouts = discard_after(config.folder / "rollouts", resumption.step, aside / "rollouts")
-    model = config.folder / "model"
-    if model.exists():
+    if rollouts:
+        moved.append(f"{rollouts} files of rollouts")
+    if (config.folder / "model").exists():
         aside.mkdir(parents=True, exist_ok=True)
-        model.rename(aside / "model")
-    return f"{rollouts} files of rollouts set aside"
+        (config.folder / "model").rename(aside / "model")
+        moved.append("model/")
+    return {"set aside": f"{' and '.join(moved)}, to {aside}"} if moved else {}
+
+
+def announce(trainer: Any, config: RunConfig, resumption: Resumption) -> None:
+    """Have the main rank print what was restored, once it is, and call `set_aside`."""
+
+    def on_resumed(checkpoint: Checkpoint, said: dict[str, str]) -> None:
+        if not trainer.accelerator.is_main_process:
+            return
+        more = set_aside(config, resumption)
+        if config.tracking.wandb != "disabled":
+            more["W&B run"] = resumption.wandb_id
+        print(report(trainer, checkpoint, said | more), file=sys.stderr, flush=True)
+
+    trainer.on_resumed = on_resumed
 
 
 class Rows:
@@ -143,24 +163,22 @@ class Rows:
         return f"{self._state['number'][0]} training rows, the same as before"
 
 
-def report(trainer: Any, checkpoint: Checkpoint, said: dict[str, str], more: dict[str, str]) -> str:
+def report(trainer: Any, checkpoint: Checkpoint, said: dict[str, str]) -> str:
     """What was restored, a line each.
 
     Args:
         trainer: with everything restored.
-        said: what the pieces said of themselves.
-        more: further lines.
+        said: what the pieces said of themselves, and further lines.
     """
     rate = trainer.lr_scheduler.get_last_lr()[0] if trainer.lr_scheduler is not None else None
     tensors = sum(isinstance(value, dict) for value in (_optimizer_state(trainer) or {}).values())
     processes = checkpoint.manifest.processes
     lines = {
         "step": f"{checkpoint.step} of {trainer.args.max_steps}",
-        "optimiser": f"the averages of {tensors} tensors",
+        "optimiser": f"state of {tensors} tensors",
         "scheduler": "not needed any more" if rate is None else f"next learning rate {rate:.3g}",
         "rng": f"python, numpy and torch of {processes} process{'es' if processes > 1 else ''}",
         **said,
-        **more,
     }
     width = max(map(len, lines)) + 2
     body = "\n".join(f"  {name:<{width}}{text}" for name, text in lines.items())

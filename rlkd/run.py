@@ -19,8 +19,6 @@ from transformers.utils.logging import disable_progress_bar
 from rlkd import config as configs
 from rlkd import folder as folders
 from rlkd import resume as resuming
-from rlkd.checkpoints import manifest
-from rlkd.checkpoints.manifest import Checkpoint
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door
@@ -114,11 +112,11 @@ def _train(
         evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, (faults, signals))
         trainer.add_callback(signals)
         if resumption is not None:
-            _announce(trainer, config, resumption)
+            resuming.announce(trainer, config, resumption)
         with signals:
             trainer.train(resumption.checkpoint if resumption is not None else None)
             if not signals.exit_code:
-                _save_model(trainer, config.folder / "model")
+                folders.save_model(trainer, config.folder)
             if launch.is_main:
                 why = _why_ended(trainer, faults, signals)
                 folders.end(config.folder, why, trainer.state.global_step)
@@ -326,32 +324,6 @@ def _open_folder(
         run_id=about["wandb_id"],
         attempt=resumption.attempt if resumption is not None else 1,
     )
-
-
-def _announce(trainer: Trainer, config: RunConfig, resumption: Resumption) -> None:
-    """Say what was restored, once it is; put aside what the attempt before left behind."""
-
-    def on_resumed(checkpoint: Checkpoint, said: dict[str, str]) -> None:
-        if not trainer.accelerator.is_main_process:
-            return
-        more = {"rollouts": resuming.set_aside(config, resumption)}
-        if config.tracking.wandb != "disabled":
-            more["W&B run"] = resumption.wandb_id
-        print(resuming.report(trainer, checkpoint, said, more), file=sys.stderr, flush=True)
-
-    trainer.on_resumed = on_resumed
-
-
-def _save_model(trainer: Trainer, folder: Path) -> None:
-    """The final model; like a checkpoint it appears whole or not at all."""
-    unfinished = folder.with_name("model.unfinished")
-    trainer.save_model(str(unfinished))
-    trainer.accelerator.wait_for_everyone()
-    if trainer.accelerator.is_main_process:
-        for path in unfinished.rglob("*"):
-            manifest.sync(path)
-        unfinished.rename(folder)
-        manifest.sync(folder.parent)
 
 
 def _why_ended(

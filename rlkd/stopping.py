@@ -72,6 +72,6 @@ class StopSignals(TrainerCallback):
             raise Stopped(
                 f"stopped by a signal after step {self.step} (exit code {self.exit_code})\n"
                 f"  saved: {folder}/checkpoints/checkpoint-{self.step}\n"
-                f"  do: rlkd train {folder} --resume",
+                f"  do: rlkd train {folder} --resume (launched as before)",
                 self.exit_code,
             )

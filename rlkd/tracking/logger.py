@@ -114,7 +114,9 @@ class RunLogger:
         os.truncate(self._path, wanted)
         self._file = self._path.open("a", encoding="utf-8")
         self._started = time.time() - state["seconds"]
-        return f"{lines} lines of metrics.jsonl, written after the checkpoint, set aside"
+        return f"{wanted} bytes of metrics.jsonl" + (
+            f"; {lines} later lines set aside" * bool(lines)
+        )
 
     def close(self) -> None:
         """Close the file and end the tracker's run."""

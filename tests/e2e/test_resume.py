@@ -146,7 +146,8 @@ def test_what_a_killed_attempt_wrote_past_the_checkpoint_is_set_aside(
     assert differences(whole, killed) == []
     aside = (killed / "discarded" / "attempt-1" / "metrics.jsonl").read_text().splitlines()
     assert aside == [line for line in torn if '"step": 5' in line or '"step": 6' in line] != []
-    assert f"{len(aside) - 1} lines of metrics.jsonl" in said
+    assert f"{len(aside) - 1} later lines set aside" in said
+    assert f"1 files of rollouts, to {killed}/discarded/attempt-1" in said
     moved = {path.name for path in killed.glob("discarded/attempt-1/rollouts/*")}
     assert moved == {"step-000005-rank0.parquet"}
     attempts = {
