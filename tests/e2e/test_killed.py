@@ -26,7 +26,7 @@ def run(folder: Path, kind: str, *more: str, timeout: int) -> list[dict]:
 
 def test_killed_at_the_named_points(tmp_path):
     points = {found["point"]: found for found in run(tmp_path, "points", "--optim.steps=8",
-                                                     timeout=120)}  # fmt: skip
+                                                     timeout=250)}  # fmt: skip
     assert points.keys() == POINTS.keys()
     for name, found in points.items():
         assert found["codes"] == [-9, 0], name
