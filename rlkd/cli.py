@@ -107,7 +107,8 @@ def _config_of(target: Path, overrides: list[str], resume: bool) -> RunConfig:
             f"  do: rlkd train {target} --resume to go on with the run in it; a new run needs a"
             " CONFIG"
         )
-    place = [f"--run.dir={target.parent}", f"--run.name={target.resolve().name}"]
+    target = target if target.name not in ("", "..") else target.resolve()
+    place = [f"--run.dir={target.parent}", f"--run.name={target.name}"]
     return configs.load(target / "config.yaml", [*place, *overrides])
 
 

@@ -109,5 +109,6 @@ class FaultStop(TrainerCallback):
                 f"  saved: {self._folder}/checkpoints/checkpoint-{self._step} and"
                 f" {self._folder}/model\n"
                 "  do: read the warnings above, which show the rows; fix the reward, raise its"
-                " deadline_s or memory_gb, or raise max_fault_share (1 never stops)"
+                " deadline_s or memory_gb, or raise max_fault_share (1 never stops); then go on:"
+                f" rlkd train {self._folder} --resume"
             )
