@@ -125,18 +125,25 @@ def at_random(folder: Path, words: list[str], kills: int) -> None:
     length = time.monotonic() - began
     done = 0
     while done < kills:
-        left = whole_steps(run) if run.exists() else []
-        if run.exists() and not left:
-            shutil.rmtree(run)  # killed before its first checkpoint: nothing was lost but the start
+        left = left_by_the_last(run)
         code = attempt([str(run), "--resume"] if left else start, seconds=draw.uniform(0, length))
         done += code == KILLED
         steps = [line["step"] for line in _readable(run) if "train/loss" in line]
-        print(json.dumps({"code": code, "before": left, "seen": max(steps, default=0),
-                          "left": whole_steps(run)}), flush=True)  # fmt: skip
+        now = whole_steps(run) if run.exists() else []
+        found = {"code": code, "before": left, "seen": max(steps, default=0), "left": now}
+        print(json.dumps(found), flush=True)
         if code == 0:
             shutil.rmtree(run)
-    if whole_steps(run):
-        print(json.dumps({"code": attempt([str(run), "--resume"])}), flush=True)
+    code = attempt([str(run), "--resume"] if left_by_the_last(run) else start)
+    print(json.dumps({"code": code}), flush=True)
+
+
+def left_by_the_last(run: Path) -> list[int]:
+    """Steps to resume from. A run killed before its first checkpoint lost nothing but its start."""
+    left = whole_steps(run) if run.exists() else []
+    if run.exists() and not left:
+        shutil.rmtree(run)
+    return left
 
 
 def _readable(run: Path) -> list[dict]:
