@@ -22,6 +22,7 @@ from rlkd import handover
 from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.component import Component, Composed, Means
 from rlkd.batch import TokenBatch
+from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
 from rlkd.grouping import Grouping, row_facts
@@ -44,7 +45,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(GRPOTrainer):
+class Trainer(Resumable, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -105,6 +106,10 @@ class Trainer(GRPOTrainer):
         self._open_rollouts: Rollouts | None = None
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
+        self._start_checkpoints()
+        self.pieces.add("difficulty", self.difficulty)
+        if self.entropy_control is not None:
+            self.pieces.add("entropy_control", self.entropy_control)
 
     @property
     def algorithm(self) -> Algorithm:

@@ -22,7 +22,7 @@ class Rollouts:
     """Decoded with special tokens: what the model wrote, its end token included."""
     columns: dict[str, list[Any]] = field(default_factory=dict)
     """One value per row: tokens (tool_tokens of them written by tools), truncated, advantage, band,
-    reward/NAME (None: not gradable; reward/shaped: their weighted sum after the components had their
+    reward/NAME (None: not gradable; reward/shaped: the weighted sum after the components had their
     say), entropy and teacher_gap (means over the student's tokens of the row, nats, when it was
     first learnt from)."""
 

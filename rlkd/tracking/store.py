@@ -13,8 +13,12 @@ from rlkd.tracking.rollouts import Rollouts
 class RolloutStore:
     """Writes `<folder>/step-000012-rank0.parquet`: a file appears whole or not at all.
 
-    Columns: step, rank, prompt (chat messages as JSON), completion, and those of `Rollouts`.
+    Columns: step, rank, attempt (1, and one more each time the run is resumed: the one that wrote
+    the file, which replaces an earlier one's), prompt (chat messages as JSON), completion, and
+    those of `Rollouts`.
     """
+
+    attempt = 1
 
     def __init__(self, folder: Path, rank: int, every: int = 1) -> None:
         self.folder = folder
@@ -33,6 +37,7 @@ class RolloutStore:
             {
                 "step": [rollouts.step] * rows,
                 "rank": [self.rank] * rows,
+                "attempt": [self.attempt] * rows,
                 "prompt": prompts,
                 "completion": rollouts.completions,
                 **rollouts.columns,
@@ -42,3 +47,16 @@ class RolloutStore:
         unfinished = path.with_suffix(".tmp")
         pq.write_table(table, unfinished)
         os.replace(unfinished, path)
+
+
+def discard_after(folder: Path, step: int, aside: Path) -> int:
+    """Move the files of batches first learnt from after `step` to `aside`; returns how many."""
+    files = [path for path in folder.glob("step-*-rank*.parquet") if _step_of(path) > step]
+    for path in files:
+        aside.mkdir(parents=True, exist_ok=True)
+        os.replace(path, aside / path.name)
+    return len(files)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.split("-")[1])
