@@ -1,4 +1,4 @@
-"""The command `rlkd`: train a config, evaluate a run or a model, audit data, grade an answer."""
+"""The command `rlkd`: train a config, evaluate or look at a run, audit data, grade an answer."""
 
 import argparse
 import os
@@ -15,6 +15,7 @@ from rlkd.errors import nearest
 from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
+from rlkd.tracking import views
 
 _EXAMPLES = """\
 examples:
@@ -22,6 +23,8 @@ examples:
   rlkd train configs/quickstart.yaml --algorithm.alpha 0.3 --run.name alpha-0.3
   torchrun --nproc_per_node 2 scripts/train.py configs/quickstart.yaml --run.processes 2
   rlkd eval runs/alpha-0.3 --size 1000
+  rlkd difficulty runs/alpha-0.3 --band hard
+  rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
   rlkd audit configs/quickstart.yaml
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
@@ -51,13 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parser.parse_args(words)
         except SystemExit as done:  # argparse has printed its help or its complaint
             return int(done.code or 0)
-        if arguments.command == "train":
-            return _train(arguments, overrides)
-        if arguments.command == "audit":
-            return commands.audit(arguments, overrides)
-        if arguments.command == "grade":
-            return commands.grade(arguments, overrides)
-        return _eval(arguments, overrides)
+        return _COMMANDS[arguments.command](arguments, overrides)
     except ConfigError as error:
         print(f"rlkd: {error}", file=sys.stderr)
         return 2
@@ -176,6 +173,16 @@ def _split(words: list[str], options: set[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
+_COMMANDS = {
+    "train": _train,
+    "eval": _eval,
+    "audit": commands.audit,
+    "grade": commands.grade,
+    "difficulty": views.difficulty,
+    "curves": views.curves,
+}
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     """The parser, and the options of each subcommand (all other `--words` are overrides)."""
     parser = argparse.ArgumentParser(
@@ -226,6 +233,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "eval": _eval_options(evaluate),
         "audit": commands.audit_options(audit),
         "grade": commands.grade_options(grade),
+        "difficulty": views.add_difficulty(added),
+        "curves": views.add_curves(added),
     }
     return parser, options
 

@@ -36,6 +36,7 @@ from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.callback import EvalCallback, LogCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
+from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
 
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "wandb")
@@ -70,6 +71,9 @@ def train(config: RunConfig) -> list[dict[str, float]]:
         trainer.on_faults = stop.add
         trainer.add_callback(stop)
         evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stop)
+        if logger is not None:
+            prompts = lambda: (row["prompt"] for row in rows)  # noqa: E731
+            trainer.add_callback(RunView(config.folder, logger, trainer.difficulty, prompts))
         trainer.train()
         trainer.save_model(str(config.folder / "model"))
     finally:

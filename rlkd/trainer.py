@@ -23,7 +23,7 @@ from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.component import Component, Composed, Means
 from rlkd.batch import TokenBatch
 from rlkd.control import control_of
-from rlkd.difficulty import BANDS
+from rlkd.difficulty import BANDS, Difficulty
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
@@ -122,6 +122,11 @@ class Trainer(GRPOTrainer):
     @property
     def algorithm(self) -> Algorithm:
         return self.objective.algorithm
+
+    @property
+    def difficulty(self) -> Difficulty:
+        """What is remembered of each prompt; the same on every rank."""
+        return self._grouping.difficulty
 
     # -- the teacher --------------------------------------------------------------------------
 
