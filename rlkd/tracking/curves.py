@@ -13,7 +13,7 @@ _KEYS = {
     "eval": ("eval/length", "eval/accuracy"),
     "train": ("train/completions/mean_length", "train/accuracy"),
 }
-_WINDOWS = 60  # a step's rollouts are few: a curve of single steps would be a cloud
+_WINDOWS = 40  # a step's rollouts are few: a curve of single steps would be a cloud
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,13 @@ class Curve:
         if number <= most:
             return self
         kept = [round(i * (number - 1) / (most - 1)) for i in range(most)]
-        columns = (self.steps, self.lengths, self.accuracies)
-        return Curve(self.name, self.source, *([column[i] for i in kept] for column in columns))
+        return Curve(
+            self.name,
+            self.source,
+            [self.steps[i] for i in kept],
+            [self.lengths[i] for i in kept],
+            [self.accuracies[i] for i in kept],
+        )
 
 
 def read(metrics: Path, name: str) -> Curve | None:
@@ -96,9 +101,10 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     if len(curves) == 1:
         axes.set_title(curves[0].name)
         _name_ends(axes, curves[0])
-    axes.scatter([], [], marker="o", color="white", edgecolor="black", s=60, label="first")
-    axes.scatter([], [], marker="o", color="black", s=60, label="last")
-    axes.legend(fontsize="small", framealpha=0.7)
+    else:
+        axes.scatter([], [], marker="o", color="white", edgecolor="black", s=60, label="first")
+        axes.scatter([], [], marker="o", color="black", s=60, label="last")
+        axes.legend(fontsize="small", framealpha=0.7)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(unfinished, dpi=140, format=path.suffix[1:].lower())

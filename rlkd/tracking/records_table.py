@@ -1,5 +1,6 @@
 """`rlkd difficulty RUN`: the difficulty records as a person reads them."""
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -130,9 +131,7 @@ def one_line(prompt: str | None) -> str:
     if prompt is None:
         return "(not known)"
     if prompt.startswith("[{"):
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a text that looks like a chat
             prompt = str(json.loads(prompt)[-1]["content"])
-        except (ValueError, KeyError, TypeError):
-            pass  # a text that looks like a chat
     words = " ".join(prompt.split())
     return "".join(letter if letter.isprintable() else "�" for letter in words)

@@ -45,7 +45,8 @@ class RunView(TrainerCallback):
 
     def update(self, step: int, *, is_last: bool = False) -> None:
         """Write difficulty.parquet and length_accuracy.png as of `step`; the tracker gets the chart
-        when it has twice the points of the one before, and in any case the last one."""
+        when it has twice the points of the one before, and at the end: together at most three times
+        the last one."""
         self._try("the difficulty records", lambda: self._write_records(step))
         self._try("the picture of length against accuracy", lambda: self._draw(step, is_last))
 
@@ -67,8 +68,9 @@ class RunView(TrainerCallback):
         if curve is None:
             return
         curves.draw([curve], self._folder / curves.NAME)
-        if is_last or len(curve.steps) >= 2 * self._charted:
-            self._charted = len(curve.steps)
+        number = len(curve.steps)
+        if number >= 2 * self._charted or (is_last and number > self._charted):
+            self._charted = number
             kept = curve.thinned(MOST_POINTS)
             points = list(zip(kept.steps, kept.lengths, kept.accuracies, strict=True))
             self._logger.log_points(
