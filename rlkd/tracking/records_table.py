@@ -85,11 +85,13 @@ def _counts(records: Records) -> Text:
     total = len(records.visits_D)
     visited = int((records.visits_D > 0).sum())
     solved = int((~records.shortest_D.isnan()).sum())
-    line = f"{total} prompts: {visited} visited, {solved} solved at least once"
+    lines = [f"{total} prompts: {visited} visited, {solved} solved at least once"]
     if not math.isnan(records.threshold):
         below = int((records.pass_rate_D < records.threshold).sum())
-        line += f"; threshold (mean pass rate) {records.threshold:.3f}, {below} below it"
-    return Text(line)
+        lines.append(
+            f"threshold (mean pass rate) {records.threshold:.3f}: {below} prompts below it"
+        )
+    return Text("\n".join(lines))
 
 
 def _bands(band_D: Tensor, console: Console) -> Table:

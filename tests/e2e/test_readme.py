@@ -72,14 +72,24 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
 
 
 def test_every_command_works_in_the_order_of_the_page(project):
-    done = []
+    done = {}
     for command in COMMANDS:
         if any(command.startswith(beginning) for beginning in ELSEWHERE):
             continue
         result = run(here(command), project)
         assert result.returncode == 0, f"{command}\n{result.stdout[-500:]}{result.stderr[-2000:]}"
-        done.append(command)
+        done[command] = result.stdout
     assert len(done) >= 6
+    (sample,) = [text for kind, text in BLOCKS if kind == "text"]
+    shown = done[".venv/bin/rlkd difficulty runs/ceeh --limit 3"]
+    # Of two steps' prompts, where the page shows the whole run's.
+    assert outline(shown)[:9] == outline(sample)[:9]
+    assert len(outline(sample)) == 13
+
+
+def outline(text: str) -> list[str]:
+    """The lines of a table without its numbers and without the width of its columns."""
+    return [" ".join(re.sub(r"\d+(\.\d+)?", "#", line).split()) for line in text.splitlines()]
 
 
 def test_the_fifteen_lines_are_not_more_than_that():

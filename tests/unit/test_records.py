@@ -83,6 +83,15 @@ def test_no_prompt_and_no_visit(tmp_path):
     assert "2 prompts: 0 visited, 0 solved at least once" in text
 
 
+def test_a_prompt_at_the_threshold_is_not_below_it(tmp_path):
+    kept = Difficulty([1, 2])
+    all_NG = torch.ones(2, 4).bool()
+    kept.learn(kept.view(torch.tensor([1, 2]), all_NG.float(), all_NG * 3, all_NG, all_NG))
+    records.write(tmp_path, kept, [], step=1)
+    line = printed(tmp_path, records.read(tmp_path)).splitlines()[2]
+    assert line == "threshold (mean pass rate) 1.000: 0 prompts below it"
+
+
 def test_the_file_is_replaced_whole_or_stays(run, monkeypatch):
     before = (run / "difficulty.parquet").read_bytes()
 
@@ -126,9 +135,8 @@ def printed(run, found, width=80, terminal=False, **how) -> str:
 def test_the_table(run):
     lines = printed(run, records.read(run)).splitlines()
     assert lines[0] == f"{run}, after step 12"
-    assert lines[1] == (
-        "5 prompts: 4 visited, 3 solved at least once; threshold (mean pass rate) 0.438, 2 below it"
-    )
+    assert lines[1] == "5 prompts: 4 visited, 3 solved at least once"
+    assert lines[2] == "threshold (mean pass rate) 0.438: 2 prompts below it"
     cells = [line.split() for line in lines]
     assert ["hard", "2", "0.400", "pass", "rate", "below", "1/3"] in cells
     assert ["new", "1", "0.200", "not", "visited", "yet"] in cells
