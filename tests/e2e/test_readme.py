@@ -71,6 +71,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=250)
 
 
+@pytest.mark.timeout(900)  # a dozen commands, each of which loads torch and TRL; each has 250 s
 def test_every_command_works_in_the_order_of_the_page(project):
     done = {}
     for command in COMMANDS:
