@@ -1,4 +1,4 @@
-"""The command `rlkd`: train, evaluate, export, audit data, grade an answer."""
+"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Stopped
+from rlkd.tracking import views
 
 _EXAMPLES = """\
 examples:
@@ -26,6 +27,8 @@ examples:
   rlkd train runs/alpha-0.3 --resume
   rlkd eval runs/alpha-0.3 --size 1000
   rlkd export runs/alpha-0.3 models/alpha-0.3
+  rlkd difficulty runs/alpha-0.3 --band hard
+  rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
   rlkd audit configs/quickstart.yaml
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
@@ -56,15 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parser.parse_args(words)
         except SystemExit as done:  # argparse has printed its help or its complaint
             return int(done.code or 0)
-        if arguments.command == "train":
-            return _train(arguments, overrides)
-        if arguments.command == "audit":
-            return commands.audit(arguments, overrides)
-        if arguments.command == "grade":
-            return commands.grade(arguments, overrides)
-        if arguments.command == "export":
-            return _export(arguments, overrides)
-        return _eval(arguments, overrides)
+        return _COMMANDS[arguments.command](arguments, overrides)
     except ConfigError as error:
         print(f"rlkd: {error}", file=sys.stderr)
         return 2
@@ -209,6 +204,17 @@ def _split(words: list[str], options: set[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
+_COMMANDS = {
+    "train": _train,
+    "eval": _eval,
+    "audit": commands.audit,
+    "grade": commands.grade,
+    "export": _export,
+    "difficulty": views.difficulty,
+    "curves": views.curves,
+}
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     """The parser, and the options of each subcommand (all other `--words` are overrides)."""
     parser = argparse.ArgumentParser(
@@ -270,6 +276,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "audit": commands.audit_options(audit),
         "grade": commands.grade_options(grade),
         "export": _export_options(export),
+        "difficulty": views.add_difficulty(added),
+        "curves": views.add_curves(added),
     }
     return parser, options
 

@@ -37,6 +37,7 @@ from rlkd.tracking.best import BestWatch
 from rlkd.tracking.callback import EvalCallback, LogCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
+from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
 
 
@@ -119,6 +120,9 @@ def _train(
         signals = StopSignals(lambda code: max(trainer.gather_rows([code])))
         evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, (faults, signals))
         trainer.add_callback(signals)
+        if logger is not None:
+            prompts = lambda: trainer.train_dataset["prompt"]  # noqa: E731
+            trainer.add_callback(RunView(config.folder, logger, trainer.difficulty, prompts))
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
         with signals:

@@ -117,7 +117,7 @@ class Trainer(Resumable, GRPOTrainer):
 
     @property
     def difficulty(self) -> Difficulty:
-        """What is remembered of each prompt."""
+        """What is remembered of each prompt; the same on every rank."""
         return self._grouping.difficulty
 
     # -- the teacher --------------------------------------------------------------------------

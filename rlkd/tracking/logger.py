@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class RunLogger:
         self._file = self._path.open("a", encoding="utf-8")
         self._started = time.time()
         self._tracker: Any = None
+        self._charts_work = True
         if wandb_mode != "disabled":
             self._tracker = self._start_wandb(name, project, config, wandb_mode, run_id)
 
@@ -117,6 +119,35 @@ class RunLogger:
         return f"{wanted} bytes of metrics.jsonl" + (
             f"; {lines} later lines set aside" * bool(lines)
         )
+
+    def log_points(
+        self, step: int, name: str, columns: Sequence[str], points: Sequence[Sequence[float]]
+    ) -> None:
+        """Give the tracker a table with a chart of its second column (x) against its third.
+
+        Points and no line: W&B's line joins points in the order of x. Each call adds to the
+        history; what was logged before stays. A chart that fails says so once, is left out from
+        there on, and costs no number.
+        """
+        if self._tracker is None or not self._charts_work:
+            return
+        try:
+            import wandb
+            import wandb.plot
+
+            table = wandb.Table(columns=list(columns), data=[list(point) for point in points])
+            title = f"{columns[2]} against {columns[1]}"
+            chart = wandb.plot.scatter(table, columns[1], columns[2], title)
+            self._tracker.log({"train/step": step, name: chart})
+        except Exception as error:
+            self._charts_work = False
+            logger.warning(
+                "W&B failed at the chart %s (%s: %s), which is left out from here on; the run and "
+                "its numbers go on",
+                name,
+                type(error).__name__,
+                error,
+            )
 
     def close(self) -> None:
         """Close the file and end the tracker's run."""

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ class RolloutStore:
         """Store one batch; batches between two multiples of `every` steps are left out."""
         if (rollouts.step - 1) % self.every:
             return
-        prompts = [p if isinstance(p, str) else json.dumps(p) for p in rollouts.prompts]
+        prompts = [prompt_text(prompt) for prompt in rollouts.prompts]
         rows = len(prompts)
         # Not before the first write: until then the folder is the first rank's to check.
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -43,10 +44,22 @@ class RolloutStore:
                 **rollouts.columns,
             }
         )
-        path = self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
-        unfinished = path.with_suffix(".tmp")
+        write_whole(table, self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet")
+
+
+def write_whole(table: pa.Table, path: Path) -> None:
+    """A parquet file that appears whole or not at all."""
+    unfinished = path.with_suffix(".tmp")
+    try:
         pq.write_table(table, unfinished)
         os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def prompt_text(prompt: Any) -> str:
+    """Text as it is, chat messages as JSON."""
+    return prompt if isinstance(prompt, str) else json.dumps(prompt)
 
 
 def discard_after(folder: Path, step: int, aside: Path) -> int:
