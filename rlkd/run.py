@@ -121,8 +121,8 @@ def _train(
         evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, (faults, signals))
         trainer.add_callback(signals)
         if logger is not None:
-            prompts = lambda: trainer.train_dataset["prompt"]  # noqa: E731
-            trainer.add_callback(RunView(config.folder, logger, trainer.difficulty, prompts))
+            records, prompts = trainer.difficulty, trainer.training_prompts
+            trainer.add_callback(RunView(config.folder, logger, records, prompts))
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
         with signals:

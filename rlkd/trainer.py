@@ -98,8 +98,7 @@ class Trainer(Resumable, GRPOTrainer):
         self._gathered_rewards: Tensor | None = None
         self._gathered_facts: Tensor | None = None
         self._verifiable = handover.place_of(verifiable, self.reward_func_names)
-        prompts = self.train_dataset["prompt"] if isinstance(self.train_dataset, Dataset) else ()
-        self._grouping = Grouping(self.objective, prompts)
+        self._grouping = Grouping(self.objective, self.training_prompts())
         self.entropy_control = control_of(self.objective.components, self._sum_over_ranks)
         if self.entropy_control is not None:
             self.add_callback(self.entropy_control)
@@ -119,6 +118,11 @@ class Trainer(Resumable, GRPOTrainer):
     def difficulty(self) -> Difficulty:
         """What is remembered of each prompt; the same on every rank."""
         return self._grouping.difficulty
+
+    def training_prompts(self) -> list[Any]:
+        """All training prompts, as the data has them; none where they are streamed."""
+        data = self.train_dataset
+        return list(data["prompt"]) if isinstance(data, Dataset) else []
 
     # -- the teacher --------------------------------------------------------------------------
 

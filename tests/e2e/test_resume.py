@@ -24,6 +24,8 @@ SMALL = [
 ]  # fmt: skip
 RLAD = "configs/quickstart.yaml"
 GRPO = "configs/quickstart_grpo.yaml"
+CEEH = "rlkd.algorithms.ceeh:CEEH"
+FEW = ["--data.train.size=9"]  # each prompt is visited twice before the stop
 OFF_POLICY = ["--batch.steps_per_rollout=2", "--batch.iterations=2", "--optim.schedule=cosine"]
 
 
@@ -57,6 +59,15 @@ CASES = {
         GRPO, 5, ["--data.train.size=9", "--algorithm.beta=0.02", "--optim.schedule=linear",
                   "--optim.warmup_steps=2"],
     ),
+    "RLAD with CEEH, third epoch": (
+        RLAD, 5, [*FEW, f"--components=[{{use: '{CEEH}', length_beta: 0.5, hard_from: group}}]"],
+    ),
+    "CEEH's lengths, an adaptive coefficient and Clip-Cov": (
+        GRPO, 3, [*FEW, *OFF_POLICY, "--components=["
+                  f"{{use: '{CEEH}', entropy: null, variant: official_code}},"
+                  "{use: 'rlkd.algorithms.skywork_or1:AdaptiveEntropy', target: 2.0, step: 1e-3},"
+                  "{use: 'rlkd.algorithms.covariance:ClipCov', share: 0.1, low: -9, high: 9}]"],
+    ),
     "LoRA": (RLAD, 3, [*OFF_POLICY, "--model.lora={r: 4, alpha: 8, dropout: 0.1}"]),
 }  # fmt: skip
 
@@ -71,6 +82,9 @@ def test_a_stopped_and_resumed_run_is_the_whole_run(case, tmp_path, capsys):
         assert train(*words, "--run.name=parts") == 75
     said = capsys.readouterr().err
     assert f"stopped by a signal after step {step} (exit code 75)" in said
+    saved = {path.stem for path in newest(tmp_path / "parts").glob("pieces/*.pt")}
+    assert "difficulty" in saved
+    assert ("entropy_control" in saved) == ("Adaptive" in str(more))
     assert not (tmp_path / "parts" / "model").exists()
     assert train(str(tmp_path / "parts"), "--resume") == 0
     assert differences(tmp_path / "whole", tmp_path / "parts") == []
@@ -78,6 +92,8 @@ def test_a_stopped_and_resumed_run_is_the_whole_run(case, tmp_path, capsys):
     about = json.loads((tmp_path / "parts" / "run.json").read_text())
     assert [part["from_step"] for part in about["resumed"]] == [step]
     assert about["ended"]["why"] == "all steps"
+    records = [pq.read_table(tmp_path / run / "difficulty.parquet") for run in ("whole", "parts")]
+    assert records[0].equals(records[1])
 
 
 @pytest.mark.parametrize("step", [3])
