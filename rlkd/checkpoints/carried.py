@@ -112,13 +112,17 @@ def find(trainer: Any, wanted: str | bool | None, warn: Callable[[str], None]) -
     """
     if not wanted:
         return None
-    if wanted is True:
-        folder = Path(trainer.args.output_dir)
-        chosen = manifest.newest(folder, warn)
-        if chosen is None:
-            raise CheckpointError(f"{folder} holds no whole checkpoint to resume from")
+    main = trainer.accelerator.is_main_process
+    if wanted is not True:
+        path = Path(cast(str, wanted))
     else:
-        chosen = manifest.verify(Path(cast(str, wanted)))
+        folder = Path(trainer.args.output_dir)
+        newest = manifest.newest(folder, warn) if main else None
+        path = trainer.gather_rows([newest.path if newest is not None else None])[0]
+        if path is None:
+            raise CheckpointError(f"{folder} holds no whole checkpoint to resume from")
+    # One rank reads every byte; the others look whether the files are there.
+    chosen = manifest.verify(path) if main else manifest.read(path)
     check_usable(chosen, trainer.accelerator.num_processes)
     trainer.pieces.check(chosen)
     return chosen
