@@ -33,7 +33,7 @@ from rlkd.rewarding import ledger
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
-from rlkd.tracking.callback import EvalCallback, LogCallback
+from rlkd.tracking.callback import EvalCallback, LogCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 from rlkd.trainer import GRPOConfig, Trainer
@@ -60,9 +60,15 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
-    logger = None
+    logger = store = None
     try:
-        trainer = _build_trainer(config, sizes, launch, rewards, rows)
+        if config.tracking.rollouts_every:
+            store = RolloutStore(
+                config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
+            )
+        trainer = _build_trainer(config, sizes, store, rewards, rows)
+        if store is not None:
+            trainer.add_callback(StoreCallback(store, trainer.gather_rows))
         logger = _open_folder(config, launch)
         if logger is not None:
             trainer.add_callback(LogCallback(logger))
@@ -74,6 +80,8 @@ def train(config: RunConfig) -> list[dict[str, float]]:
         trainer.save_model(str(config.folder / "model"))
     finally:
         close(rewards)
+        if store is not None:
+            store.close()
         if logger is not None:
             logger.close()
     stop.raise_if_stopped()
@@ -119,13 +127,12 @@ def _score_rows(
 
 
 def _build_trainer(
-    config: RunConfig, sizes: Geometry, launch: Launch, rewards: dict[str, Any], rows: list[Row]
+    config: RunConfig,
+    sizes: Geometry,
+    store: RolloutStore | None,
+    rewards: dict[str, Any],
+    rows: list[Row],
 ) -> Trainer:
-    store = None
-    if config.tracking.rollouts_every:
-        store = RolloutStore(
-            config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
-        )
     try:
         trainer = Trainer(
             config.model.path,
@@ -137,6 +144,7 @@ def _build_trainer(
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if store else None,
+            token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
         )
     except TeacherError as error:

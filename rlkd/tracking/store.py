@@ -1,44 +1,168 @@
-"""Rollouts on disk: one parquet file per generation batch and rank."""
+"""Rollouts on disk: one parquet file per generation batch and rank, written in the background."""
 
 import json
+import logging
 import os
+import threading
+from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlkd.tracking.rollouts import Rollouts
 
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.jsonl"
+DEPTH = 2
+"""Batches that may be handed over and not yet on disk: what a kill can lose."""
+_CLOSE_S = 120.0
+
+_NUMBER, _TOKENS = pa.float64(), pa.list_(pa.float32())
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "step": (pa.int64(), "the optimiser step that first learnt from it, counted from 1"),
+    "rank": (pa.int64(), "the process that sampled it"),
+    "attempt": (pa.int64(), "1, and one more each time the run was resumed"),
+    "policy_version": (pa.int64(), "optimiser steps that the weights which sampled it had seen"),
+    "prompt": (pa.string(), "text, or chat messages as JSON"),
+    "completion": (pa.string(), "what the model wrote, special tokens included"),
+    "tokens": (pa.int64(), "tokens of the completion, the end token included"),
+    "truncated": (pa.bool_(), "did the length limit come before an end token?"),
+    "advantage": (_NUMBER, ""),
+    "band": (pa.string(), "difficulty band of the prompt before the step"),
+    "reward": (_NUMBER, "weighted sum of the rewards before any shaping; null: not gradable"),
+    "entropy": (_NUMBER, "mean over its tokens, nats, when it was first learnt from"),
+    "entropy_max": (_NUMBER, "the largest of them"),
+    "teacher_logp": (_NUMBER, "log π_T, mean over its tokens, nats"),
+    "teacher_gap": (_NUMBER, "log π_S − log π_T, mean over its tokens, nats"),
+    "teacher_gap_min": (_NUMBER, "at the token that the teacher likes best beside the student"),
+    "teacher_gap_max": (_NUMBER, "at the token that the teacher likes least beside the student"),
+    "token_text": (pa.list_(pa.string()), "its tokens as text; only for tracking.token_rows"),
+    "token_teacher_log_ratio": (_TOKENS, "log π_T − log π_S of each, nats; null: does not count"),
+    "token_entropy": (_TOKENS, "entropy of π_S before each, nats"),
+}
+"""Column -> its type and what it is. Besides: `reward/NAME` (null: not gradable; `reward/shaped`:
+the sum after the components had their say) and `status/NAME` (ok, or the fault: crashed, timeout,
+wrong_count, not_a_number; null: that reward does not say)."""
+
 
 class RolloutStore:
-    """Writes `<folder>/step-000012-rank0.parquet`: a file appears whole or not at all.
+    """Writes `<folder>/step-000012-rank0.parquet`: a file appears whole or not at all, and when it
+    is there, a line of manifest.jsonl says so.
 
-    Columns: step, rank, prompt (chat messages as JSON), completion, and those of `Rollouts`.
+    Everything is written by one thread. At most `DEPTH` batches wait for it; with more, `write`
+    waits: nothing is left out. What goes wrong is told once and counted, and ends nothing.
+
+    Args:
+        rank: this process's.
+        every: store one batch per so many optimiser steps.
     """
+
+    attempt = 1
 
     def __init__(self, folder: Path, rank: int, every: int = 1) -> None:
         self.folder = folder
         self.rank = rank
         self.every = every
+        self.errors = 0
+        """Batches that could not be written."""
+        self._open: deque[Rollouts] = deque()  # the first of them may be on its way to the disk
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
 
     def write(self, rollouts: Rollouts) -> None:
-        """Store one batch; batches between two multiples of `every` steps are left out."""
+        """Have one batch stored; batches between two multiples of `every` steps are left out."""
         if (rollouts.step - 1) % self.every:
             return
-        prompts = [p if isinstance(p, str) else json.dumps(p) for p in rollouts.prompts]
-        rows = len(prompts)
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._open) < DEPTH)
+            self._open.append(rollouts)
+            if self._thread is None or not self._thread.is_alive():
+                self._closing = False
+                # A daemon: an interpreter that ends in the middle does not wait for a dead disk.
+                self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is None:
+            return
+        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            logger.warning(
+                "rollouts: the disk of %s does not answer; the last %d batches of rank %d are not"
+                " waited for any longer (%g s)",
+                self.folder, len(self._open), self.rank, _CLOSE_S,
+            )  # fmt: skip
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._open or self._closing)
+                if not self._open:
+                    return
+                rollouts = self._open[0]
+            try:
+                self._store(rollouts)
+            except Exception as error:
+                self._fail(f"{type(error).__name__}: {error}")
+            with self._changed:
+                self._open.popleft()
+                self._changed.notify_all()
+
+    def _fail(self, reason: str) -> None:
+        self.errors += 1
+        if self.errors == 1:
+            logger.warning(
+                "rollouts: a batch of rank %d could not be written to %s (%s). The run goes on"
+                " without it; later ones are tried, and those that fail are counted as"
+                " train/tracking/errors.",
+                self.rank, self.folder, reason,
+            )  # fmt: skip
+
+    def _store(self, rollouts: Rollouts) -> None:
         # Not before the first write: until then the folder is the first rank's to check.
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = pa.table(
-            {
-                "step": [rollouts.step] * rows,
-                "rank": [self.rank] * rows,
-                "prompt": prompts,
-                "completion": rollouts.completions,
-                **rollouts.columns,
-            }
-        )
+        rows = len(rollouts.prompts)
         path = self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
         unfinished = path.with_suffix(".tmp")
-        pq.write_table(table, unfinished)
-        os.replace(unfinished, path)
+        try:
+            pq.write_table(self._table(rollouts, rows), unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        line = {"step": rollouts.step, "rank": self.rank, "attempt": self.attempt, "rows": rows}
+        text = json.dumps({**line, "file": path.name}) + "\n"
+        # One write to a file opened for appending: lines of several ranks do not mix.
+        with (self.folder / MANIFEST).open("ab", buffering=0) as file:
+            file.write(text.encode())
+
+    def _table(self, rollouts: Rollouts, rows: int) -> pa.Table:
+        prompts = [
+            p if isinstance(p, str) else json.dumps(p, ensure_ascii=False)
+            for p in rollouts.prompts
+        ]  # fmt: skip
+        columns: dict[str, list[Any]] = {
+            "step": [rollouts.step] * rows,
+            "rank": [self.rank] * rows,
+            "attempt": [self.attempt] * rows,
+            "prompt": prompts,
+            "completion": rollouts.completions,
+            **rollouts.columns,
+        }
+        return pa.table({name: pa.array(v, type_of(name)) for name, v in columns.items()})
+
+
+def type_of(column: str) -> pa.DataType | None:
+    """The type that a column has in every file, however many of its values are null; None: as the
+    values say."""
+    if column in COLUMNS:
+        return COLUMNS[column][0]
+    return {"reward": _NUMBER, "status": pa.string()}.get(column.partition("/")[0])
