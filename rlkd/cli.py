@@ -1,4 +1,4 @@
-"""The command `rlkd`: train a config, evaluate a run or a model, audit data, grade an answer."""
+"""The command `rlkd`: train, evaluate, look into runs, audit data, grade an answer."""
 
 import argparse
 import os
@@ -15,6 +15,7 @@ from rlkd.errors import nearest
 from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
+from rlkd.tracking import commands as seeing
 
 _EXAMPLES = """\
 examples:
@@ -23,6 +24,8 @@ examples:
   torchrun --nproc_per_node 2 scripts/train.py configs/quickstart.yaml --run.processes 2
   rlkd eval runs/alpha-0.3 --size 1000
   rlkd audit configs/quickstart.yaml
+  rlkd rollouts runs/alpha-0.3 --status wrong --sort length
+  rlkd report runs/alpha-0.3 --out report.html
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -57,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return commands.audit(arguments, overrides)
         if arguments.command == "grade":
             return commands.grade(arguments, overrides)
+        if arguments.command == "rollouts":
+            return seeing.rollouts(arguments, overrides)
+        if arguments.command == "report":
+            return seeing.report(arguments, overrides)
         return _eval(arguments, overrides)
     except ConfigError as error:
         print(f"rlkd: {error}", file=sys.stderr)
@@ -220,12 +227,32 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         usage="rlkd grade --gold GOLD COMPLETION",
         allow_abbrev=False,
     )
+    rollouts = added.add_parser(
+        "rollouts",
+        help="read what a run's model wrote",
+        description="Print stored rollouts of a run, filtered and sorted; in a terminal with the"
+        " teacher's opinion of their tokens.",
+        usage="rlkd rollouts RUN [--step N|A:B] [--status STATUS] [--where TEXT] [--contains TEXT]"
+        " [--sort KEY] [--ascending] [--limit N]",
+        allow_abbrev=False,
+    )
+    report = added.add_parser(
+        "report",
+        help="write one HTML file that shows one or several runs",
+        description="Write curves, length against accuracy, difficulty bands, rollouts and configs"
+        " of runs into one HTML file that needs no network. Runs that differ only in their seed are"
+        " shown together.",
+        usage="rlkd report RUN [RUN ...] [--out FILE.html]",
+        allow_abbrev=False,
+    )
     options = {
         "": {"-h", "--help", "--version"},
         "train": _train_options(train),
         "eval": _eval_options(evaluate),
         "audit": commands.audit_options(audit),
         "grade": commands.grade_options(grade),
+        "rollouts": seeing.rollouts_options(rollouts),
+        "report": seeing.report_options(report),
     }
     return parser, options
 

@@ -31,7 +31,7 @@ class Rollouts:
     completions: list[str]
     """Decoded with special tokens: what the model wrote, its end token included."""
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    """One value per row; what each is: `rlkd.tracking.store`."""
+    """One value per row; what each is: `rlkd.tracking.columns`."""
 
     def add_rewards(self, names: Sequence[str], reward_BF: Tensor) -> None:
         """One column per reward function; NaN becomes None."""

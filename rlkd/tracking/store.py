@@ -11,41 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlkd.tracking.columns import MANIFEST, type_of
 from rlkd.tracking.rollouts import Rollouts
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.jsonl"
 DEPTH = 2
 """Batches that may be handed over and not yet on disk: what a kill can lose."""
 _CLOSE_S = 120.0
-
-_NUMBER, _TOKENS = pa.float64(), pa.list_(pa.float32())
-COLUMNS: dict[str, tuple[pa.DataType, str]] = {
-    "step": (pa.int64(), "the optimiser step that first learnt from it, counted from 1"),
-    "rank": (pa.int64(), "the process that sampled it"),
-    "attempt": (pa.int64(), "1, and one more each time the run was resumed"),
-    "policy_version": (pa.int64(), "optimiser steps that the weights which sampled it had seen"),
-    "prompt": (pa.string(), "text, or chat messages as JSON"),
-    "completion": (pa.string(), "what the model wrote, special tokens included"),
-    "tokens": (pa.int64(), "tokens of the completion, the end token included"),
-    "truncated": (pa.bool_(), "did the length limit come before an end token?"),
-    "advantage": (_NUMBER, ""),
-    "band": (pa.string(), "difficulty band of the prompt before the step"),
-    "reward": (_NUMBER, "weighted sum of the rewards before any shaping; null: not gradable"),
-    "entropy": (_NUMBER, "mean over its tokens, nats, when it was first learnt from"),
-    "entropy_max": (_NUMBER, "the largest of them"),
-    "teacher_logp": (_NUMBER, "log π_T, mean over its tokens, nats"),
-    "teacher_gap": (_NUMBER, "log π_S − log π_T, mean over its tokens, nats"),
-    "teacher_gap_min": (_NUMBER, "at the token that the teacher likes best beside the student"),
-    "teacher_gap_max": (_NUMBER, "at the token that the teacher likes least beside the student"),
-    "token_text": (pa.list_(pa.string()), "its tokens as text; only for tracking.token_rows"),
-    "token_teacher_log_ratio": (_TOKENS, "log π_T − log π_S of each, nats; null: does not count"),
-    "token_entropy": (_TOKENS, "entropy of π_S before each, nats"),
-}
-"""Column -> its type and what it is. Besides: `reward/NAME` (null: not gradable; `reward/shaped`:
-the sum after the components had their say) and `status/NAME` (ok, or the fault: crashed, timeout,
-wrong_count, not_a_number; null: that reward does not say)."""
 
 
 class RolloutStore:
@@ -158,11 +131,3 @@ class RolloutStore:
             **rollouts.columns,
         }
         return pa.table({name: pa.array(v, type_of(name)) for name, v in columns.items()})
-
-
-def type_of(column: str) -> pa.DataType | None:
-    """The type that a column has in every file, however many of its values are null; None: as the
-    values say."""
-    if column in COLUMNS:
-        return COLUMNS[column][0]
-    return {"reward": _NUMBER, "status": pa.string()}.get(column.partition("/")[0])
