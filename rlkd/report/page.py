@@ -17,9 +17,7 @@ def page(data: dict[str, Any]) -> str:
     Args:
         data: what `rlkd.report.build.collect` gives.
     """
-    script = "\n".join(
-        ['"use strict";', "(() => {", *(_file(name) for name in _SCRIPTS), "})();"]
-    )
+    script = "\n".join(['"use strict";', "(() => {", *(_file(name) for name in _SCRIPTS), "})();"])
     names = ", ".join(run["name"] for run in data["runs"])
     parts = {
         "TITLE": html.escape(f"{names} · rlkd report"),

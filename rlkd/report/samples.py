@@ -144,9 +144,11 @@ def accuracy_by_length(run: RolloutFiles) -> dict[str, Any] | None:
     lengths = np.concatenate([table["tokens"].to_numpy() for table in tables.values()])
     if not len(lengths):
         return None
-    low, high = np.quantile(lengths, [0.01, 0.99])
-    edges = np.unique(np.linspace(np.floor(low), np.ceil(high) + 1, BINS + 1).round())
-    found: dict[str, Any] = {"edges": edges.astype(int).tolist(), "reward": run.rewards[0]}
+    low, high = np.quantile(lengths, [0.01, 0.99]).astype(int)
+    width = max(1, math.ceil((high + 1 - low) / BINS))
+    # What is shorter or longer still is counted in the first and the last.
+    edges = np.arange(low, high + 1 + width, width)
+    found: dict[str, Any] = {"edges": edges.tolist(), "reward": run.rewards[0]}
     for part, table in tables.items():
         place = np.clip(np.digitize(table["tokens"].to_numpy(), edges) - 1, 0, len(edges) - 2)
         right = table[name].to_numpy() >= 1.0

@@ -36,7 +36,7 @@ function scales(x, y) {
 
 function axes(s, whole = true) {
   const parts = [];
-  for (const v of ticks(s.y0, s.y1, 4)) {
+  for (const v of ticks(s.y0, s.y1, 5)) {
     parts.push(svg("line", { class: "gridline", x1: LEFT, x2: W - RIGHT, y1: s.py(v), y2: s.py(v) }));
     parts.push(svg("text", { x: LEFT - 6, y: s.py(v) + 4, "text-anchor": "end" }, tickText(v)));
   }

@@ -16,7 +16,7 @@ function fill(node, attributes, children) {
     else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
@@ -49,7 +49,7 @@ function lines() {
 const shown = () => lines().filter((line) => !state.hidden.has(line.key));
 
 function key(label, colour, more = {}) {
-  return el("span", { class: "key", style: { "--colour": colour } }, el("i", more.box ? { class: "box" } : more.dash ? { class: "dash" } : {}), label);
+  return el("span", { class: more.bare ? "key bare" : "key", style: { "--colour": colour } }, el("i", more.box ? { class: "box" } : more.dash ? { class: "dash" } : {}), label);
 }
 
 function legend(redraw) {

@@ -1,5 +1,5 @@
 // The tabs with curves: overview, curves, difficulty.
-const GLANCE = ["eval/accuracy", "train/reward", "train/completions/mean_length", "train/entropy", "train/teacher/gap", "train/completions/clipped_ratio"];
+const GLANCE = ["eval/accuracy", "train/reward", "train/completions/mean_length", "train/entropy", "train/teacher/gap", "train/completions/clipped_ratio", "train/groups/no_signal", "train/step_time"];
 
 const logged = (name) => data.runs.some((run) => run.curves[name]);
 
@@ -15,7 +15,7 @@ function overview(panel) {
   const names = GLANCE.filter(logged);
   const head = ["Run", ...names.map(short)];
   const rows = lines().map((line) => el("tr", {},
-    el("th", { scope: "row" }, key(line.label, line.colour, line)), names.map((name) => ends(onlySeeds(line, name)))));
+    el("th", { scope: "row" }, key(line.label, line.colour, { ...line, bare: true })), names.map((name) => ends(onlySeeds(line, name)))));
   panel.replaceChildren(
     el("div", { class: "bar" }, together(redraw)),
     names.length ? el("div", { class: "card" }, el("h3", {}, "From the first to the last step"), table(head, rows)) : el("p", { class: "note" }, "No metrics were logged."),

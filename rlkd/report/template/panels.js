@@ -5,7 +5,7 @@ function lengths(panel) {
   const bins = data.runs.map((run, i) => [run, i]).filter(([run]) => run.lengths);
   panel.replaceChildren(
     el("div", { class: "bar" }, together(redraw)), legend(redraw) ?? "",
-    el("div", { class: "grid wide" }, against(lengthName, rightName), bins.map(([run]) => histogram(run))));
+    el("div", { class: "grid" }, against(lengthName, rightName), bins.map(([run]) => histogram(run))));
 }
 
 function against(lengthName, rightName) {

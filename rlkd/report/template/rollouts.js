@@ -2,10 +2,11 @@
 const PAGE = 15;
 const FULL = 3; // nats at which a colour is full
 
+// The newest step first.
 const rows = data.runs.flatMap((run, i) => run.rollouts.map((row) => {
   const text = row.tokens ? row.tokens.join("") : row.text;
   return { ...row, run: i, all: text, search: `${row.prompt}\n${text}`.toLowerCase() };
-}));
+})).sort((a, b) => b.step - a.step);
 
 function background(row, i, by) {
   if (by === "opinion" && row.opinion && row.opinion[i] !== null) {
@@ -21,9 +22,17 @@ function background(row, i, by) {
 
 const far = (v) => (v >= 99 ? "+∞" : v <= -99 ? "−∞" : (v > 0 ? "+" : "") + number(v));
 
+// What stands under an answer until a token is chosen: where the teacher disagrees most.
+function worst(row) {
+  const known = (row.opinion || []).map((v, i) => [v, i]).filter(([v]) => v !== null);
+  if (!known.length) return [];
+  const [v, i] = known.reduce((low, pair) => (pair[0] < low[0] ? pair : low));
+  return v > -1 ? ["the teacher disputes no token by 1 nat"] : ["disputed most: ", el("b", { class: "mono" }, JSON.stringify(row.tokens[i])), `, token ${i + 1}, ${far(v)} nats`];
+}
+
 function answer(row, by) {
   if (!row.tokens) return [el("div", { class: "answer mono" }, row.text, row.short ? " …" : "")];
-  const readout = el("p", { class: "readout", "aria-live": "polite" }, "hover over a token, or focus the answer and use the arrow keys");
+  const readout = el("p", { class: "readout", "aria-live": "polite" }, ...worst(row));
   const spans = row.tokens.map((piece, i) => {
     const colour = background(row, i, by), shownPiece = piece.replaceAll("\n", "↵\n");
     return el("span", { "data-i": i, style: colour ? { "background-color": colour } : {} }, shownPiece);
@@ -70,9 +79,9 @@ function choice(label, options, redraw) {
 function rollouts(panel) {
   if (!rows.length) { panel.replaceChildren(el("p", { class: "note" }, "These runs stored no rollouts (tracking.rollouts_every).")); return; }
   let limit = PAGE;
-  const list = el("div"), count = el("p", { class: "count", role: "status" }), scale = el("div", { class: "scale" });
+  const list = el("div", { class: "grid wide" }), count = el("p", { class: "count", role: "status" }), scale = el("div", { class: "scale" });
   const again = () => { limit = PAGE; draw(); };
-  const steps = [...new Set(rows.map((r) => r.step))].sort((a, b) => a - b);
+  const steps = [...new Set(rows.map((r) => r.step))];
   const bands = BANDS.filter((b) => rows.some((r) => r.band === b));
   const [run, runLabel] = choice("Run", [["", "all"], ...data.runs.map((r, i) => [i, r.name])], again);
   const [step, stepLabel] = choice("Step", [["", "all"], ...steps.map((s) => [s, s])], again);
@@ -97,7 +106,7 @@ function rollouts(panel) {
 
 function key_of(by) {
   const gradient = (...stops) => el("i", { style: { background: `linear-gradient(90deg, ${stops.join(", ")})` } });
-  if (by === "opinion") return ["the teacher finds the token less likely than the student", el("b", {}, `−${FULL}`), gradient("rgba(var(--dislikes), .62)", "transparent", "rgba(var(--likes), .62)"), el("b", {}, `+${FULL}`), "nats: likelier"];
+  if (by === "opinion") return ["the teacher finds the token less likely than the student", el("b", {}, `−${FULL}`), gradient("rgba(var(--dislikes), .62)", "transparent", "rgba(var(--likes), .62)"), el("b", {}, `+${FULL}`), "nats: likelier. Hover over a token, or focus an answer and use the arrow keys."];
   if (by === "doubt") return ["the student was sure", el("b", {}, "0"), gradient("transparent", "rgba(var(--doubts), .62)"), el("b", {}, String(FULL)), "nats: in doubt"];
   return [];
 }

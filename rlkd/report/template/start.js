@@ -6,8 +6,8 @@ document.getElementById("subtitle").textContent = `${data.runs.length === 1 ? "1
 
 const main = document.getElementById("main"), tabs = document.getElementById("tabs");
 const parts = TABS.map(([id, label, draw]) => {
-  const tab = el("button", { role: "tab", id: `tab-${id}`, type: "button", "aria-controls": id, "aria-selected": "false", tabindex: "-1", onclick: () => open(id) }, label);
-  const panel = el("section", { role: "tabpanel", id, "aria-labelledby": `tab-${id}`, tabindex: "0", hidden: "" });
+  const tab = el("button", { role: "tab", id: `tab-${id}`, type: "button", "aria-controls": `part-${id}`, "aria-selected": "false", tabindex: "-1", onclick: () => open(id) }, label);
+  const panel = el("section", { role: "tabpanel", id: `part-${id}`, "aria-labelledby": `tab-${id}`, tabindex: "0", hidden: "" });
   tabs.append(tab);
   main.append(panel);
   return { id, tab, panel, draw };
@@ -22,7 +22,8 @@ function open(id, focus = false) {
     // Drawn again each time: what was chosen in another tab (seeds, smoothing, runs) holds here too.
     if (chosen && (!part.drawn || part.id !== "rollouts")) { part.draw(part.panel); part.drawn = true; }
     if (chosen && focus) part.tab.focus();
-    if (chosen) part.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    // Not scrollIntoView: in Chromium the next Tab would start from there.
+    if (chosen) tabs.scrollLeft = part.tab.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - part.tab.offsetWidth) / 2;
   }
   history.replaceState(null, "", `#${id}`);
 }
