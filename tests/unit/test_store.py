@@ -271,3 +271,38 @@ def test_tokens_are_pieces_that_make_up_the_text(ids, pieces):
     assert cut(ids) == pieces  # from memory
     if ids != [0, 2]:
         assert "".join(cut(ids * 20)) == Bytes().decode(ids * 20, False)
+
+
+TEXT = "Thus, the sum is 3 + 4 = 7; \u03c0\u00b2 \u2248 9.87 \U0001f600\n\n  done.\u00e9"
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
+def test_pieces_of_real_tokenizers_make_up_the_text(kind):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE(byte_fallback=kind == "sentencepiece", unk_token=None))
+    first: list[str] = ["<eos>"]
+    if kind == "byte-level":
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace()
+        inner.decoder = decoders.Sequence(
+            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(),
+             decoders.Strip(" ", 1, 0)]
+        )  # fmt: skip
+        alphabet, first = [], [*first, *(f"<0x{byte:02X}>" for byte in range(256))]
+    ascii_only = TEXT.encode("ascii", "ignore").decode()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=first, initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator([ascii_only] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>")
+    ids = [*tokenizer(TEXT * 6)["input_ids"], 0]  # pyright: ignore
+    pieces = Pieces(tokenizer)(ids)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=False)
+    assert pieces[-1] == "<eos>"
+    assert max(map(len, pieces)) < 12
