@@ -48,8 +48,8 @@ def rows(
         chat: the prompt as a chat message instead of text.
 
     Returns:
-        Dictionaries with ``prompt``, ``answer`` (of perhaps several) and ``gym``, JSON from which
-        ``score`` makes the question again.
+        Dictionaries with ``prompt``, ``answer`` (of perhaps several; empty where the task keeps
+        none) and ``gym``, JSON from which ``score`` makes the question again.
 
     Raises:
         ValueError: the package is not installed; the split, task or an option is unknown; the
@@ -71,7 +71,7 @@ def rows(
         if split_of(question) == split and question not in found:
             found[question] = {
                 "prompt": as_prompt(question.rstrip() + _ENDING, chat),
-                "answer": str(entry["answer"]),
+                "answer": "" if entry["answer"] is None else str(entry["answer"]),
                 "gym": json.dumps({**made, "index": index}),
             }
         if len(found) == n:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards.completion import after_thinking, text_of
-from rewards.inner import scores
+from rewards.inner import carries_check, scores
 
 
+@carries_check
 def answer_span(
     completions: list,
     *,

@@ -15,6 +15,8 @@ also a message without text, counts as an empty answer.
 import re
 from typing import Any
 
+from rewards.completion import text_of
+
 # Twelve digits are more than any sum here needs and few enough to compare at no cost.
 _WELL_FORMED = re.compile(r"[^#]*#([0-9]{1,12})\s*", re.ASCII)
 _ANSWER = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -48,12 +50,5 @@ def _right(completion: Any, wanted: Any) -> float | None:
 
 def _number(completion: Any) -> int | None:
     """The answer that a completion gives, or None if it is not well formed."""
-    match = _WELL_FORMED.fullmatch(_text(completion))
+    match = _WELL_FORMED.fullmatch(text_of(completion))
     return int(match.group(1)) if match else None
-
-
-def _text(completion: Any) -> str:
-    """What the model wrote: the string itself, or the content of the last message."""
-    if isinstance(completion, list) and completion and isinstance(completion[-1], dict):
-        completion = completion[-1].get("content")
-    return completion if isinstance(completion, str) else ""

@@ -21,10 +21,12 @@ def text_of(completion: Any) -> str:
     """What the model wrote: a string itself, or the text of the last of a list of chat messages.
 
     A message's content may be a list of parts; those of type ``text`` count. Anything else, also
-    a message without text, is the empty text.
+    a message without text, is the empty text. So is a tool's message, which comes last where the
+    answer was cut off: what a tool returned is no answer of the model.
     """
     if isinstance(completion, list) and completion and isinstance(completion[-1], dict):
-        completion = completion[-1].get("content")
+        message = completion[-1]
+        completion = message.get("content") if message.get("role") != "tool" else ""
         if isinstance(completion, list):
             parts = [part.get("text") for part in completion if isinstance(part, dict)]
             completion = "".join(part for part in parts if isinstance(part, str))

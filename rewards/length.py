@@ -22,12 +22,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rewards.inner import scores
+from rewards.inner import carries_check, scores
 
 Values = list[float | None]
 _CORRECT_FROM = 1.0
 
 
+@carries_check
 def kimi(
     completions: list,
     completion_ids: list,
@@ -62,6 +63,7 @@ def kimi(
     return _by_group(prompts, correct, value)
 
 
+@carries_check
 def shorter_better(
     completions: list,
     completion_ids: list,
@@ -97,6 +99,7 @@ def shorter_better(
     return _by_group(prompts, correct, value)
 
 
+@carries_check
 def arora_zanette(
     completions: list,
     completion_ids: list,
@@ -139,6 +142,7 @@ def arora_zanette(
     return _by_group(prompts, correct, value)
 
 
+@carries_check
 def l1_exact(
     completions: list,
     completion_ids: list,
@@ -167,6 +171,7 @@ def l1_exact(
     )  # fmt: skip
 
 
+@carries_check
 def l1_max(
     completions: list,
     completion_ids: list,

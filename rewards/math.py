@@ -7,11 +7,17 @@ chat messages, of which the last counts; a message without text counts as an emp
 
 from typing import Any
 
-from rlkd.grading import grade_many
+from rewards.completion import text_of
+from rlkd.grading import check_golds, grade_many
+from rlkd.grading.engine import require_math_verify
 
 
 def accuracy(
-    completions: list, answer: list, deadline_s: float = 1.0, **columns: Any
+    completions: list,
+    answer: list,
+    deadline_s: float = 1.0,
+    math_verify: bool = False,
+    **columns: Any,
 ) -> list[float | None]:
     """1.0 where the completion's final answer equals ``answer``, 0.0 where it does not.
 
@@ -22,17 +28,21 @@ def accuracy(
         completions: what the model wrote.
         answer: the gold of each completion, as text (``"26"``, ``"\\frac{1}{2}"``).
         deadline_s: most seconds that one hard comparison may take.
+        math_verify: ask Math-Verify about pairs that are otherwise undecided (see
+            `rlkd.grading.grade`).
 
     Raises:
         ValueError: if there are not as many answers as completions (a fault of the caller).
+        ImportError: if Math-Verify is asked for and not installed.
     """
     if len(answer) != len(completions):
         raise ValueError(f"{len(completions)} completions but {len(answer)} answers")
     gradable = [i for i, gold in enumerate(answer) if isinstance(gold, str)]
     verdicts = grade_many(
-        [_text(completions[i]) for i in gradable],
+        [text_of(completions[i]) for i in gradable],
         [answer[i] for i in gradable],
         deadline_s=deadline_s,
+        math_verify=math_verify,
     )
     scores: list[float | None] = [None] * len(completions)
     for i, verdict in zip(gradable, verdicts, strict=True):
@@ -40,8 +50,18 @@ def accuracy(
     return scores
 
 
-def _text(completion: Any) -> str:
-    """What the model wrote: the string itself, or the content of the last message."""
-    if isinstance(completion, list) and completion and isinstance(completion[-1], dict):
-        completion = completion[-1].get("content")
-    return completion if isinstance(completion, str) else ""
+def check_rows(answer: list, math_verify: bool = False, **columns: Any) -> dict[int, str]:
+    """The rows whose ``answer`` cannot be graded against, and why.
+
+    What rlkd asks when it has loaded the data, before any training: ``accuracy`` carries this
+    function as its attribute ``check_rows``.
+
+    Raises:
+        ImportError: if Math-Verify is asked for and not installed.
+    """
+    if math_verify:
+        require_math_verify()
+    return check_golds(answer)
+
+
+accuracy.check_rows = check_rows  # pyright: ignore[reportFunctionMemberAccess]

@@ -217,7 +217,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         description="Every gold answer must get full marks itself and a changed one must not;"
         " finds duplicates, overlap of training and held-out rows, and long prompts. Exit code 1:"
         " something is wrong.",
-        usage="rlkd audit CONFIG [--gold COLUMN] [--wrap TEXT] [--block.key VALUE ...]",
+        usage="rlkd audit CONFIG|DATASET [--gold COLUMN] [--wrap TEXT] [--block.key VALUE ...]",
         allow_abbrev=False,
     )
     grade = added.add_parser(
@@ -264,7 +264,8 @@ def _train_options(parser: argparse.ArgumentParser) -> set[str]:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything, print the resolved config and the batch sizes, write nothing",
+        help="check all that needs neither data nor weights, print the resolved config and the"
+        " batch sizes, write nothing (rlkd audit reads the data)",
     )
     parser.add_argument(
         "--help-config",

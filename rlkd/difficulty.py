@@ -24,7 +24,8 @@ mask compares with a threshold that moves."""
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How the records are kept and read; the defaults are CEEH's, as its paper has it."""
+    """How the records are kept and read; the defaults are CEEH's, as its paper has it. What each
+    field means stands at the field of the same name in `rlkd.algorithms.ceeh.CEEH`."""
 
     rate_up: float = 0.2
     rate_down: float = 0.05
@@ -157,11 +158,15 @@ class Difficulty:
         return torch.searchsorted(self._key_D, key_N)
 
     def _add(self, key_U: Tensor) -> None:
-        more = Difficulty(key_U.tolist(), self.rules)
-        joined_D, order_D = torch.cat([self._key_D, more._key_D]).sort()
-        self._key_D = joined_D
-        for name in ("_pass_rate_D", "_shortest_D", "_visits_D"):
-            setattr(self, name, torch.cat([getattr(self, name), getattr(more, name)])[order_D])
+        """Make room for new keys, given in order, each once."""
+        fresh = Difficulty(key_U.tolist(), self.rules)
+        new_U = torch.searchsorted(self._key_D, key_U) + torch.arange(len(key_U))
+        old_D = torch.ones(len(self) + len(fresh), dtype=torch.bool).index_fill(0, new_U, False)
+        old_D = old_D.nonzero().squeeze(-1)
+        for name in ("_key_D", "_pass_rate_D", "_shortest_D", "_visits_D"):
+            mine, theirs = getattr(self, name), getattr(fresh, name)
+            joined = mine.new_empty(len(old_D) + len(new_U))
+            setattr(self, name, joined.index_copy_(0, old_D, mine).index_copy_(0, new_U, theirs))
 
     def table(self) -> dict[str, Tensor]:
         """The records as columns, in the order of the keys: key, pass_rate (NaN: not visited),

@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
 from rlkd.data import SPLITS
 from rlkd.datafiles import check_file
+from rlkd.environment import build_environment, check_rows, check_template
 from rlkd.errors import ConfigError, nearest, together
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
+from rlkd.rewarding.model import check_folder
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -36,6 +39,8 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
     ]
+    if config.environment is not None:
+        checks.append(functools.partial(build_environment, config.environment))
     if config.data.eval is not None:
         checks.append(functools.partial(_check_source, config.data.eval, "eval"))
     if config.teacher is not None:
@@ -63,6 +68,10 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
     rewards = {}
     for i, reward in enumerate(config.rewards):
         use, kwargs = reward.called
+        if reward.is_model:
+            folder = check_model_folder(reward.use, f"rewards.{i}.use")
+            memory_gb = None if reward.in_process else reward.memory_gb
+            check_folder(folder, reward.kwargs, memory_gb, f"rewards.{i}")
         function = resolve(use, place=f"rewards.{i}.use", want_callable=True)
         _check_fixed(function, kwargs, f"rewards.{i}")
         if not reward.in_process and "environments" in inspect.signature(function).parameters:
@@ -75,6 +84,37 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
         fixed.__name__ = reward.label  # pyright: ignore[reportAttributeAccessIssue]
         rewards[reward.label] = fixed
     return rewards
+
+
+def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
+    """What only the rows show: that all who read the prompts can read this kind.
+
+    Raises:
+        ConfigError: the prompts are chats and the student or a reward model has no chat template;
+            the environment or the student's template cannot work on them.
+    """
+    if config.environment is not None:
+        check_rows(config.environment, rows)
+        check_template(Path(config.model.path))
+    if isinstance(rows[0]["prompt"], str):
+        return
+    readers = {"model.path": config.model.path}
+    readers |= {f"rewards.{i}.use": r.use for i, r in enumerate(config.rewards) if r.is_model}
+    for place, path in readers.items():
+        if not _has_chat_template(Path(path)):
+            raise ConfigError(
+                f"{place}: the prompts are chats, and the tokenizer in {path} has no chat template."
+                "\n  why: the model could not be shown who said what\n"
+                "  do: add the chat_template.jinja that it was trained with to that folder, or give"
+                " prompts that are text (the shelf: kwargs: {chat: false})"
+            )
+
+
+def _has_chat_template(folder: Path) -> bool:
+    about = folder / "tokenizer_config.json"
+    if (folder / "chat_template.jinja").is_file() or not about.is_file():
+        return True  # without a tokenizer it is an adapter's folder: the base model's counts
+    return bool(json.loads(about.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def check_model_folder(path: str, place: str) -> Path:

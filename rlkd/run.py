@@ -25,11 +25,13 @@ from transformers.utils.logging import disable_progress_bar
 from rlkd import config as configs
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
-from rlkd.door import build_rewards, check_at_door
+from rlkd.door import build_rewards, check_at_door, check_prompts
+from rlkd.environment import build_environment
 from rlkd.evaluate import answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
-from rlkd.rewarding import ledger
+from rlkd.rewarding import ledger, rowcheck
+from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
@@ -56,6 +58,10 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     functions = build_rewards(config)
     rows, heldout = load_splits(config.data)
     check_columns(functions, rows[0])
+    check_prompts(config, rows)
+    bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
+    if launch.is_main:
+        rowcheck.report(bad, more=config.folder / rowcheck.FILE)
     check_enough(rows, sizes)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
@@ -71,6 +77,7 @@ def train(config: RunConfig) -> list[dict[str, float]]:
             trainer.add_callback(StoreCallback(store, trainer.gather_rows))
         logger = _open_folder(config, launch)
         if logger is not None:
+            rowcheck.save(bad, config.folder / rowcheck.FILE)
             trainer.add_callback(LogCallback(logger))
         stop = FaultStop(config)
         trainer.on_faults = stop.add
@@ -96,6 +103,8 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
     _, heldout = load_splits(config.data)
     rows = heldout or []
     check_columns(functions, rows[0])
+    check_prompts(config, rows)
+    rowcheck.report(bad_rows(config, functions, {"eval": rows}))
     set_seed(config.run.seed)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=config.model.dtype)
@@ -114,6 +123,8 @@ def _quieten() -> None:
     disable_progress_bar()
     message = ".*gradient_checkpointing.*deprecated.*"  # TRL sets the field, whatever we say
     warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+    # The range of TRL that this is tested with is pinned; rlkd.environment checks what it needs.
+    warnings.filterwarnings("ignore", message=".*'environment_factory'.*experimental")
 
 
 def _score_rows(
@@ -133,6 +144,7 @@ def _build_trainer(
     rewards: dict[str, Any],
     rows: list[Row],
 ) -> Trainer:
+    tools = config.environment
     try:
         trainer = Trainer(
             config.model.path,
@@ -146,9 +158,15 @@ def _build_trainer(
             on_rollouts=store.write if store else None,
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
+            environment_factory=build_environment(tools) if tools else None,
         )
     except TeacherError as error:
         raise ConfigError(f"teacher: {error}") from error
+    except ValueError as error:
+        if tools is None or "chat template" not in str(error):
+            raise
+        # It knows by heart how the templates of some families write a call.
+        raise ConfigError(f"environment: TRL refuses the student's tokenizer: {error}") from error
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -177,6 +195,7 @@ def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
         "num_generations": sizes.group_size,
         "num_iterations": sizes.num_iterations,
         "max_completion_length": sampling.max_completion_length,
+        "max_tool_calling_iterations": config.environment and config.environment.max_rounds,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,

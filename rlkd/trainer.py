@@ -108,6 +108,7 @@ class Trainer(GRPOTrainer):
         self._open_rollouts: Rollouts | None = None
         self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._tool_mask: list[list[int]] | None = None
 
     @property
     def algorithm(self) -> Algorithm:
@@ -153,7 +154,8 @@ class Trainer(GRPOTrainer):
 
     def _generate(self, prompts: list[Any]) -> Any:
         generated = super()._generate(prompts)
-        self._sampled_ids = (generated[0], generated[1])  # prompt and completion ids, unpadded
+        # Prompt and completion ids, unpadded; the latter with what tools wrote, whose mask is 0.
+        self._sampled_ids, self._tool_mask = (generated[0], generated[1]), generated[2]
         return generated
 
     def _calculate_rewards(
@@ -252,6 +254,8 @@ class Trainer(GRPOTrainer):
             },
         )
         rollouts.add_total(output["total"])
+        if self._tool_mask is not None:
+            rollouts.columns["tool_tokens"] = [mask.count(0) for mask in self._tool_mask]
         rewards_RF = cast(Tensor, self._gathered_rewards)
         rollouts.add_rewards(self.reward_func_names, rewards_RF[start : start + len(inputs)])
         if self.objective.components:

@@ -17,15 +17,30 @@ settings.load_profile("same")
 WORDS = "<pad> <eos> 0 1 2 3 4 5 6 7 8 9 + - = ; a b c d".split()
 
 
-def make_model(path: Path, *, seed: int, hidden: int = 32, layers: int = 2, words=None) -> Path:
-    """A random Llama with a character tokenizer, saved at `path`."""
+def make_model(
+    path: Path,
+    *,
+    seed: int,
+    hidden: int = 32,
+    layers: int = 2,
+    words=None,
+    pieces=(),
+    positions: int = 128,
+) -> Path:
+    """A random Llama with a character tokenizer, saved at `path`.
+
+    `pieces` are words of several characters.
+    """
+    import re
+
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     words = list(words or WORDS)
     inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex("<[a-z]+>|."), behavior="isolated")
+    whole = "".join(f"{re.escape(piece)}|" for piece in sorted(pieces, key=len, reverse=True))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(f"{whole}<[a-z]+>|."), behavior="isolated")
     inner.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>", padding_side="left"
@@ -34,7 +49,7 @@ def make_model(path: Path, *, seed: int, hidden: int = 32, layers: int = 2, word
     config = LlamaConfig(
         vocab_size=len(words), hidden_size=hidden, intermediate_size=2 * hidden,
         num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=128, tie_word_embeddings=True,
+        max_position_embeddings=positions, tie_word_embeddings=True,
         bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)

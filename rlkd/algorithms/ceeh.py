@@ -155,6 +155,10 @@ class CEEH(Component):
         return frozenset(held)
 
     @property
+    def tells_tokens_apart(self) -> bool:
+        return self.entropy == "ea"
+
+    @property
     def rules(self) -> Rules:
         return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
 
@@ -211,10 +215,13 @@ class CEEH(Component):
     def _coefficient(self, batch: TokenBatch) -> Tensor:
         """λ(x, t), (B, 1)."""
         scale = self.entropy_coefficient * entropy.anneal(batch.progress, str(self.anneal))
-        factor_B1 = entropy.difficulty_factor(
-            self._hard(batch), batch.mask_BT, self.hard_factor, str(self.entropy_mean)
+        return scale * entropy.difficulty_factor(
+            self._hard(batch),
+            batch.mask_BT,
+            self.hard_factor,
+            str(self.entropy_mean),
+            batch.entropy_BT.dtype,
         )
-        return scale * factor_B1.to(batch.entropy_BT.dtype)
 
     def _hard(self, batch: TokenBatch) -> Tensor:
         if batch.hard_B1 is None:

@@ -39,6 +39,12 @@ class Component:
         """How the difficulty records must be kept for it; None: it does not care."""
         return None
 
+    @property
+    def tells_tokens_apart(self) -> bool:
+        """Does `shape_batch` give single tokens of an answer another gradient? An algorithm whose
+        ratio is the answer's cannot do that."""
+        return False
+
     def shape_rewards(self, groups: Groups) -> Tensor:
         """(N, G): rewards in place of `groups.reward_NG`, NaN where that is NaN."""
         return groups.reward_NG
@@ -86,7 +92,7 @@ class Composed:
     """An algorithm with its components. Without any it is the algorithm, bit for bit.
 
     Raises:
-        ValueError: two components contradict each other.
+        ValueError: two components contradict each other, or one the algorithm.
     """
 
     algorithm: Algorithm
@@ -100,13 +106,27 @@ class Composed:
                     f"{type(one).__name__} and {type(other).__name__} both set {both[0]}, so "
                     "neither would do what its paper says; keep one of them"
                 )
+        for component in self.components:
+            if component.tells_tokens_apart and self._ratio_level() == "sequence":
+                raise ValueError(
+                    f"{type(component).__name__} acts on single tokens, and with ratio_level "
+                    "'sequence' all tokens of an answer share one ratio and its gradient; set "
+                    "ratio_level to 'token', or leave the component out"
+                )
         self.rules()
+
+    def _ratio_level(self) -> str:
+        return getattr(self.algorithm, "ratio_level", "token")
 
     def rules(self) -> Rules:
         """How the difficulty records are kept: as a component needs it, else as CEEH's paper."""
         wanted = [component.rules for component in self.components if component.rules is not None]
-        if any(rules != wanted[0] for rules in wanted):
-            raise ValueError("two components want the difficulty records kept differently")
+        for rules in wanted[1:]:
+            if rules != wanted[0]:
+                raise ValueError(
+                    f"one component wants the difficulty records kept by {wanted[0]}, another by "
+                    f"{rules}; there is one set of them: give both the same settings"
+                )
         return wanted[0] if wanted else Rules()
 
     def rewards(self, groups: Groups) -> Tensor:

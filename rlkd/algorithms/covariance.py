@@ -54,6 +54,10 @@ class ClipCov(_OfCovariance):
         require(self.low <= self.high, "high", self, f"at least {self.low}")
         require(self.at_least >= 0, "at_least", self, "at least 0")
 
+    @property
+    def tells_tokens_apart(self) -> bool:
+        return True
+
     def shape_batch(self, batch: TokenBatch) -> TokenBatch:
         clipped_BT = entropy.clip_cov(
             self._covariance(batch), batch.mask_BT, self.share, self.low, self.high, self.at_least

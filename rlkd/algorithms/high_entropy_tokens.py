@@ -29,6 +29,10 @@ class HighEntropyTokens(Component):
     def steers(self) -> frozenset[str]:
         return frozenset({"which tokens are learnt from, by their entropy"})
 
+    @property
+    def tells_tokens_apart(self) -> bool:
+        return True
+
     def shape_batch(self, batch: TokenBatch) -> TokenBatch:
         kept_BT = entropy.high_entropy_tokens(batch.entropy_BT, batch.mask_BT, self.share)
         return batch.reweighted(kept_BT)

@@ -1,6 +1,6 @@
 """A run's YAML: typed, documented under each field, checked before anything heavy is loaded."""
 
-from rlkd.config.loading import dump, load, resolved, validate
+from rlkd.config.loading import dump, load, overlay, resolved, validate
 from rlkd.config.run_config import RunConfig
 from rlkd.config.trl_keys import check_trl_keys
 from rlkd.errors import ConfigError
@@ -11,6 +11,7 @@ __all__ = [
     "check_trl_keys",
     "dump",
     "load",
+    "overlay",
     "resolved",
     "validate",
 ]

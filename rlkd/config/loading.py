@@ -42,13 +42,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             value or no place, a key is unknown or missing, a value is of the wrong type or does not
             fit another. The algorithm's own fields are checked by `build_algorithm`.
     """
-    tree = _read(Path(path), ())
+    return overlay(_read(Path(path), ()), overrides, str(path))
+
+
+def overlay(tree: dict[str, Any], overrides: Sequence[str], source: str) -> RunConfig:
+    """A config from plain values and command-line words; `source` opens the error message.
+
+    Raises:
+        ConfigError: see `load`.
+    """
     given = parse_overrides(overrides)
     # `use` and `path` first: they may replace their block, but not the keys given beside them.
     for override in sorted(given, key=lambda o: o.place.rpartition(".")[2] not in ("use", "path")):
         _apply(tree, override)
     beside = f" with {', '.join(f'--{o.place}' for o in given)}" if given else ""
-    return validate(tree, f"{path}{beside}")
+    return validate(tree, f"{source}{beside}")
 
 
 def validate(tree: dict[str, Any], source: str) -> RunConfig:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from rlkd.config import algorithm as algorithms
+from rlkd.config.judging import Environment, Reward
 from rlkd.config.schema import (
     AlgorithmBlock,
     Batch,
@@ -15,7 +16,6 @@ from rlkd.config.schema import (
     Eval,
     Model,
     Optim,
-    Reward,
     Run,
     Sampling,
     Teacher,
@@ -41,6 +41,8 @@ class RunConfig(Block):
     """What the algorithm carries besides, in this order: CEEH, an entropy bonus, …"""
     data: Data
     """Training and held-out rows, and how their columns are called."""
+    environment: Environment | None = None
+    """Tools that the student may use in training, in rollouts of several turns; null: none."""
     rewards: list[Reward] = Field(min_length=1)
     """Reward functions and their weights. The first is the verifiable one: its full mark, 1, counts
     as correct in evaluation and in the difficulty records, whatever shapes the sum."""
@@ -66,6 +68,12 @@ class RunConfig(Block):
             raise ValueError(
                 f"eval.every is {self.eval.every} but data.eval is null: there is nothing to "
                 "evaluate on; set data.eval, or eval.every to 0"
+            )
+        if self.environment is not None and self.data.eval is not None:
+            raise ValueError(
+                "data.eval and environment are both set, and evaluation has no tools: its answers "
+                "would be of one turn, its numbers not those of what is trained; set data.eval to "
+                "null (and eval.every to 0), or remove environment"
             )
         labels = [reward.label for reward in self.rewards]
         for i, label in enumerate(labels):

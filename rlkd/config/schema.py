@@ -5,7 +5,6 @@ import nothing heavy; the algorithm's own fields live in its dataclass (`rlkd.co
 """
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -138,6 +137,9 @@ class Data(Block):
     """Renamed columns, new name: old name."""
     allow_overlap: bool = False
     """Accept held-out prompts that are also training prompts."""
+    max_bad_share: float = Field(default=0.1, ge=0, le=1)
+    """Past this share of rows that a reward cannot grade (a broken gold answer) nothing starts; up
+    to it they are listed, their reward is None and they count for nothing. 1: any share but all."""
 
     @model_validator(mode="after")
     def _one_prompt_column(self) -> "Data":
@@ -147,57 +149,6 @@ class Data(Block):
                 f"columns.prompt is {self.columns['prompt']!r}; keep one of them"
             )
         return self
-
-
-class Reward(Block):
-    """A function from completions to one number each, called under a deadline."""
-
-    use: str = Field(min_length=1)
-    """The function, as module:name (`rewards.arithmetic:accuracy`), or the http(s) address of an
-    endpoint: it is sent {"completions": [...], "prompts": [...], COLUMN: [...]} and answers a list
-    of numbers (kwargs: token_env, the environment variable with a bearer token)."""
-    weight: float = Field(default=1.0)
-    """Factor in the sum of the rewards; 0 only logs it."""
-    kwargs: dict[str, Any] = {}
-    """Further arguments of the function, fixed for the run."""
-    name: str | None = Field(default=None, min_length=1)
-    """Name in the metrics; null: the function's name."""
-    optional: bool = False
-    """What its None means: false: the row cannot be graded and counts for nothing, whatever other
-    rewards say; true: this reward adds nothing to the row. With weight 0 it is always optional."""
-    in_process: bool = False
-    """false: called in a worker process that can be killed. true: called inside the trainer, for
-    functions that share its state (`environments`, a model on its GPU): exceptions are caught, but
-    no deadline or memory limit can be kept, and one that hangs hangs the run."""
-    deadline_s: float = Field(default=30.0, gt=0)
-    """Wall seconds that a call on one process's completions may take. Past it the worker is killed;
-    then rows are tried in parts (a quarter of this each, as long again in all) until those that
-    fail are known, and all others are called once more."""
-    memory_gb: float = Field(default=4.0, gt=0)
-    """GiB of memory at which the worker is killed."""
-    max_fault_share: float = Field(default=0.2, ge=0, le=1)
-    """Past this share of failed rows over 5 steps the run saves its state and stops (exit code 3);
-    1: never."""
-
-    @property
-    def label(self) -> str:
-        """The name in the metrics."""
-        if self.name is None and self.is_endpoint:
-            address = urlsplit(self.use)
-            return address.path.rstrip("/").rpartition("/")[2] or address.hostname or self.use
-        return self.name or self.use.rpartition(":")[2]
-
-    @property
-    def is_endpoint(self) -> bool:
-        """Is it named by the address of an HTTP endpoint?"""
-        return self.use.startswith(("http://", "https://"))
-
-    @property
-    def called(self) -> tuple[str, dict[str, Any]]:
-        """The function behind it, as module:name, and all its fixed arguments."""
-        if self.is_endpoint:
-            return "rlkd.rewarding.endpoint:post", {"url": self.use, **self.kwargs}
-        return self.use, self.kwargs
 
 
 class Batch(Block):

@@ -24,6 +24,7 @@ OWNED = {
     "num_generations": "batch.group_size",
     "num_iterations": "batch.iterations",
     "max_completion_length": "sampling.max_completion_length",
+    "max_tool_calling_iterations": "environment.max_rounds",
     "temperature": "sampling.temperature",
     "top_p": "sampling.top_p",
     "top_k": "sampling.top_k",

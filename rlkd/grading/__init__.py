@@ -1,4 +1,4 @@
-"""Grading of mathematical answers: ``grade``, ``grade_many``, ``Verdict``.
+"""Grading of mathematical answers: ``grade``, ``grade_many``, ``check_golds``, ``Verdict``.
 
 Importing this package loads nothing but the names; see ``engine`` for the work.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine import grade, grade_many
+    from .engine import check_golds, grade, grade_many
     from .verdict import Verdict
 
-__all__ = ["Verdict", "grade", "grade_many"]
+__all__ = ["Verdict", "check_golds", "grade", "grade_many"]
 
 
 def __getattr__(name: str) -> Any:

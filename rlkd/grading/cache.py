@@ -11,6 +11,7 @@ from .verdict import NO_WORKER, Verdict
 
 K = TypeVar("K")
 V = TypeVar("V")
+Key = tuple[str, str, str, bool]
 
 
 class Recent(Generic[K, V]):
@@ -41,19 +42,22 @@ class Recent(Generic[K, V]):
 
 
 class VerdictCache:
-    """Verdicts by (gold, answer, other reading); a time-out holds for deadlines up to its own."""
+    """Verdicts by (gold, answer, other reading, whether Math-Verify was to be asked).
+
+    A time-out holds for deadlines up to its own.
+    """
 
     def __init__(self, size: int = 200_000) -> None:
-        self.recent: Recent[tuple[str, str, str], tuple[Verdict, float]] = Recent(size)
+        self.recent: Recent[Key, tuple[Verdict, float]] = Recent(size)
 
-    def get(self, key: tuple[str, str, str], deadline_s: float) -> Verdict | None:
+    def get(self, key: Key, deadline_s: float) -> Verdict | None:
         found = self.recent.get(key)
         if found is None or (found[0].status == "timeout" and deadline_s > found[1]):
             return None
         return found[0]
 
-    def put(self, key: tuple[str, str, str], verdict: Verdict, deadline_s: float) -> None:
-        if sum(map(len, key)) <= 20_000 and verdict.method != NO_WORKER:
+    def put(self, key: Key, verdict: Verdict, deadline_s: float) -> None:
+        if sum(map(len, key[:3])) <= 20_000 and verdict.method != NO_WORKER:
             self.recent.put(key, (verdict, deadline_s))
 
     def clear(self) -> None:

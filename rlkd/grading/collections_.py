@@ -72,16 +72,21 @@ def compare_lists(at: Comparison, gold: Node, answer: Node) -> bool:
     if any(item == ("dots",) for item in g + a):
         return len(g) == len(a) and all(at.same(x, y) for x, y in zip(g, a, strict=True))
     labels_g, labels_a = _labels(g), _labels(a)
+    if any(_unknowns(labels or []) for labels in (labels_g, labels_a)) and any(
+        node[0] == "set" or node[:2] == ("list", "or") for node in (gold, answer)
+    ):
+        return False  # values without an order are not those of several unknowns
     if gold[0] == "set" or answer[0] == "set":
         g, a = _strip(g, labels_g), _strip(a, labels_a)
         return _multiset(at, g, a)
     if labels_g is not None and labels_a is not None:
         if _distinct(labels_g) and _distinct(labels_a):
             return _by_name(at, labels_g, labels_a)
-    elif labels_g is not None or labels_a is not None:
+        return _multiset(at, g, a)  # a value goes with its name
+    if labels_g is not None or labels_a is not None:
         labels = labels_g or labels_a or []
         if _distinct(labels):
-            g, a = _strip(g, labels_g), _strip(a, labels_a)
+            g, a = _strip(g, _in_order(labels_g)), _strip(a, _in_order(labels_a))
             return len(g) == len(a) and all(at.same(x, y) for x, y in zip(g, a, strict=True))
     return _multiset(at, _strip(g, labels_g), _strip(a, labels_a))
 
@@ -102,6 +107,24 @@ def _labels(items: list[Node]) -> list[Labelled] | None:
 
 def _distinct(labels: list[Labelled]) -> bool:
     return len({canonical(item.name) for item in labels}) == len(labels) > 1
+
+
+def _unknowns(labels: list[Labelled]) -> bool:
+    """Whether several unknowns are named; ``x_1, x_2`` number the values of one."""
+    bases = {str(item.name[1]).split("_")[0] for item in labels if item.name is not None}
+    return _distinct(labels) and len(bases) > 1
+
+
+def _in_order(labels: list[Labelled] | None) -> list[Labelled] | None:
+    """Unknowns of one letter in the order of the alphabet, which is that of a point's coordinates:
+    ``y = 7, x = 4`` is (4, 7).
+    """
+    if labels is None or not all(
+        item.name is not None and item.name[0] == "sym" and len(item.name[1]) == 1
+        for item in labels
+    ):
+        return labels
+    return sorted(labels, key=lambda item: str(item.name))
 
 
 def _strip(items: list[Node], labels: list[Labelled] | None) -> list[Node]:
@@ -166,7 +189,7 @@ def _with_tuple(at: Comparison, gold: Node, answer: Node) -> bool:
         return False
     if (labels is not None and not _distinct(labels)) or _one_unknown(other):
         return False  # several values of one unknown are no point
-    values = _strip(items, labels)
+    values = _strip(items, _in_order(labels))
     if len(values) != len(tuple_) - 3:
         return False
     pairs = zip(tuple_[3:], values, strict=True)

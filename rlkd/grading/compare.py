@@ -9,7 +9,7 @@ from . import regions
 from .collections_ import compare_lists, compare_sets, is_collection
 from .equivalence import equivalent, is_scalar
 from .exact import Budget, Undefined, evaluate
-from .families import constants_like, constants_of, same_family, same_whole_family
+from .families import constants_like, constants_of, same_family, same_whole_family, turns
 from .matrices import as_matrix, compare_matrices
 from .quantities import compare_quantities
 from .relations import compare_relations, is_relation
@@ -45,10 +45,14 @@ class Comparison:
         answer, whole_a, domain_a = declarations(answer)
         if domain_g and domain_a and domain_g != domain_a and (whole_g or whole_a):
             return False  # over N and over Z the same formula gives two sets
+        if not whole_g and not whole_a:
+            whole_g, whole_a = turns(gold, answer)
         if whole_g or whole_a:
-            verdict = same_whole_family(self, gold, answer, whole_g, whole_a)
+            natural = "N" in domain_g + domain_a
+            verdict = same_whole_family(self, gold, answer, whole_g, whole_a, natural=natural)
             if verdict is not None:
                 return verdict
+        gold, answer = _alternatives(gold), _alternatives(answer)
         if "mod" in (gold[0], answer[0]):
             return self._congruences(gold, answer)
         pair = self._values_of_chains(gold, answer)
@@ -188,6 +192,17 @@ def _point(node: Node, other: Node) -> Node:
         return node
     name, place = node[1][1], node[2]
     return place if len(name) == 1 and name.isupper() and place[0] == "paren" else node
+
+
+def _alternatives(node: Node) -> Node:
+    """``x in {2, 5}`` as ``x = 2 or x = 5``."""
+    if node[0] != "rel" or len(node[1]) != 3 or node[1][1] != "in":
+        return node
+    name, whole = node[1][0], node[1][2]
+    if name[0] != "sym" or whole[0] != "set" or len(whole) < 2:
+        return node
+    items = [("rel", [name, "=", value]) for value in whole[1:]]
+    return items[0] if len(items) == 1 else ("list", "or", *items)
 
 
 def _signs(node: Node) -> bool:

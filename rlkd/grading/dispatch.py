@@ -10,10 +10,15 @@ from .verdict import NO_WORKER, Verdict
 Key = tuple[str, str, str]
 
 
-def decide(keys: list[Key], deadline_s: float) -> Iterator[tuple[Key, Verdict]]:
-    """Verdicts for (gold, answer, other reading) from the workers; failures are statuses."""
+def decide(
+    keys: list[Key], deadline_s: float, *, second: bool = False
+) -> Iterator[tuple[Key, Verdict]]:
+    """Verdicts for (gold, answer, other reading) from the workers; failures are statuses.
+
+    second: ask Math-Verify where sympy cannot tell.
+    """
     try:
-        outcomes = pool.shared().run(keys, deadline_s)
+        outcomes = pool.shared().run(keys, deadline_s, second=second)
     except pool.PoolUnavailable as problem:
         outcomes = [("crashed", str(problem), NO_WORKER)] * len(keys)
     for key, (status, reason, method) in zip(keys, outcomes, strict=True):

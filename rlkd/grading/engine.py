@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,37 +15,55 @@ from .verdict import GradingError, Oversize, Undecided, Verdict
 Node = tuple[Any, ...]
 
 
-def grade(completion: str, gold: str, *, deadline_s: float = 1.0) -> Verdict:
+def grade(
+    completion: str, gold: str, *, deadline_s: float = 1.0, math_verify: bool = False
+) -> Verdict:
     """Grade one completion against one gold answer.
 
     deadline_s: wall limit in seconds for the part that runs in a worker, counted from the moment at
-    which a worker starts on it. Never raises on what a model may write. Raises TypeError for
-    arguments that are not text and ValueError for a deadline that is not positive.
+    which a worker starts on it.
+    math_verify: ask Math-Verify about a pair that our comparison and sympy leave ``undecided``, in
+    the same worker under the same limits. Its yes gives ``correct`` with the method
+    ``worker:math-verify``; nothing else changes. Off by default: it says yes to some pairs that
+    differ (see ``second_opinion``, also for what it does with the text).
+
+    Never raises on what a model may write. Raises TypeError for arguments that are not text,
+    ValueError for a deadline that is not positive, ImportError where Math-Verify is asked for and
+    not installed.
     """
-    return grade_many([completion], [gold], deadline_s=deadline_s)[0]
+    return grade_many([completion], [gold], deadline_s=deadline_s, math_verify=math_verify)[0]
 
 
 def grade_many(
-    completions: Sequence[str], golds: Sequence[str], *, deadline_s: float = 1.0
+    completions: Sequence[str],
+    golds: Sequence[str],
+    *,
+    deadline_s: float = 1.0,
+    math_verify: bool = False,
 ) -> list[Verdict]:
     """Grade completions against golds of the same length; the verdicts keep their order.
 
-    Equal pairs of gold and answer are graded once. Raises ValueError where the lengths differ.
+    Equal pairs of gold and answer are graded once. Raises as :func:`grade` does, and ValueError
+    where the lengths differ.
     """
     if len(completions) != len(golds):
         raise ValueError(f"{len(completions)} completions but {len(golds)} golds")
     if not deadline_s > 0:
         raise ValueError(f"deadline_s must be positive, got {deadline_s}")
+    if math_verify:
+        require_math_verify()
     out: list[Verdict | None] = [None] * len(completions)
-    waiting: dict[tuple[str, str, str], list[int]] = {}
+    waiting: dict[cache.Key, list[int]] = {}
     for index, (completion, gold) in enumerate(zip(completions, golds, strict=True)):
         if not isinstance(completion, str):
             raise TypeError(f"completion {index} is {type(completion).__name__}, not str")
         found = extract(completion)
-        key = (gold, found.text, found.other) if found.status == "ok" else None
+        key = (gold, found.text, found.other, math_verify) if found.status == "ok" else None
         verdict = cache.VERDICTS.get(key, deadline_s) if key is not None else None
         if verdict is None:
             verdict = _quick(found, gold)
+            if verdict is not None and verdict.status == "undecided" and math_verify:
+                verdict = None  # a worker asks Math-Verify
             if key is not None and verdict is not None:
                 cache.VERDICTS.put(key, verdict, deadline_s)
         if verdict is None and key is not None:
@@ -53,11 +72,44 @@ def grade_many(
     if waiting:
         from .dispatch import decide
 
-        for key, verdict in decide(list(waiting), deadline_s):
+        pairs = [key[:3] for key in waiting]
+        for pair, verdict in decide(pairs, deadline_s, second=math_verify):
+            key = (*pair, math_verify)
             cache.VERDICTS.put(key, verdict, deadline_s)
             for index in waiting[key]:
                 out[index] = verdict
     return [v for v in out if v is not None]
+
+
+def check_golds(golds: Sequence[Any]) -> dict[int, str]:
+    """What cannot be graded against: its index in ``golds``, and why, with the gold as it stands.
+
+    Every distinct gold is parsed once, about 20,000 in a second; grading in this process then finds
+    the last 50,000 parsed.
+    """
+    bad: dict[int, str] = {}
+    reasons: dict[str, str] = {}
+    for index, gold in enumerate(golds):
+        if not isinstance(gold, str):
+            bad[index] = f"the gold is no text but {type(gold).__name__}: {str(gold)[:60]}"
+            continue
+        if gold not in reasons:
+            problem = gold_answer(gold)[1]
+            shown = gold if len(gold) <= 60 else f"{gold[:57]}..."
+            reasons[gold] = f"{problem}: {shown!r}" if problem else ""
+        if reasons[gold]:
+            bad[index] = reasons[gold]
+    return bad
+
+
+def require_math_verify() -> None:
+    """Raises ImportError where Math-Verify is not installed."""
+    if importlib.util.find_spec("math_verify") is None:
+        raise ImportError(
+            "math_verify=True asks for a second opinion of Math-Verify, which is not installed.\n"
+            "  do: pip install 'rlkd[math-verify]' (math-verify 0.9.0 with its ANTLR runtime), or"
+            " leave math_verify off"
+        )
 
 
 def gold_answer(gold: str) -> tuple[Answer | None, str]:

@@ -16,7 +16,7 @@ Node = tuple[Any, ...]
 SCALAR_KINDS = frozenset(
     "add mul div pow root app pct qty sum prod int lim pm mp sin cos tan cot sec csc arcsin arccos "
     "arctan arccot arcsec arccsc sinh cosh tanh coth sech csch arsinh arcosh artanh ln log "
-    "logb exp "
+    "logb exp gamma zeta "
     "max min gcd lcm arg Re Im sgn erf sinc floor ceil abs fact binom cbrt norm det deriv".split()
 )
 _WHOLE = frozenset("fact binom sum prod gcd lcm".split())

@@ -48,6 +48,7 @@ _UNSURE = re.compile(
     re.IGNORECASE,
 )
 # "\boxed{7} is wrong", "not \boxed{7}": the box is denied, not given
+_HEDGED_GAP = re.compile(r"(?:[,;]|and|or|even|maybe|possibly|perhaps|alternatively|probably)+")
 _DENIED_AFTER = re.compile(
     r"[\s$)\\\]]{0,8}(?:is|was|seems|looks|would be)\s+(?:wrong|incorrect|not\s+(?:right|correct"
     r"|true|the"
@@ -163,9 +164,7 @@ def _joins(gap: str) -> str | None:
     core = _LABEL.sub("", _LAYOUT.sub(" ", gap).strip() + " ").replace(" ", "").lower()
     if core in _JOINERS:
         return " or " if "or" in core else ", "
-    if _UNSURE.search(gap) and _HEDGE_WORD.sub("", core) in ("", "or"):
-        return " maybe "
-    if core in ("ormaybe", "orpossibly", "orperhaps", "maybe", "oralternatively"):
+    if _UNSURE.search(gap) and _HEDGED_GAP.fullmatch(core):
         return " maybe "
     return None
 

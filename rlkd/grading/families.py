@@ -7,10 +7,9 @@ from fractions import Fraction
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from .atoms import substitute
 from .equivalence import equivalent, is_scalar
 from .structure import label
-from .tree import canonical, leaves
+from .tree import canonical, leaves, substitute
 from .verdict import Undecided
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ Node = tuple[Any, ...]
 _INDEXED = re.compile(r"[CcK]_?\d")
 _VARIABLES = frozenset(("x", "t", "u", "v", "w", "y", "z", "s", "theta"))
 _LETTER = re.compile(r"[A-Zack](?:_?\d)?")
+_WHOLE = frozenset("klmn")
 _ZERO, _ONE = ("num", Fraction(0)), ("num", Fraction(1))
 
 
@@ -135,10 +135,35 @@ def _constant(at: Comparison, node: Node) -> bool:
         raise Undecided("a family that cannot be decided") from None
 
 
+def turns(gold: Node, answer: Node) -> tuple[frozenset[str], frozenset[str]]:
+    """The whole numbers of two families of angles in which they have different letters.
+
+    ``1 + 2k\\pi`` and ``2n\\pi + 1``: nobody declares them, but a letter that is another one on the
+    other side stands for any whole number. Empty for anything else.
+    """
+    names = []
+    for node in (gold, answer):
+        found = label(node)
+        value = found.value if found is not None else node
+        symbols = leaves(value).symbols
+        if len(symbols) != 1 or not symbols <= _WHOLE or "pi" not in leaves(value).constants:
+            return frozenset(), frozenset()
+        names.append(symbols)
+    return (names[0], names[1]) if names[0] != names[1] else (frozenset(), frozenset())
+
+
 def same_whole_family(
-    at: Comparison, gold: Node, answer: Node, whole_g: frozenset[str], whole_a: frozenset[str]
+    at: Comparison,
+    gold: Node,
+    answer: Node,
+    whole_g: frozenset[str],
+    whole_a: frozenset[str],
+    *,
+    natural: bool = False,
 ) -> bool | None:
     """Whether ``a + b k`` over all whole k is the same set of numbers.
+
+    natural: k is not negative: then both begin with the same number and go the same way.
 
     None where that does not apply.
     """
@@ -159,6 +184,8 @@ def same_whole_family(
             return None
         values.append((start, step))
     (start_g, step_g), (start_a, step_a) = values
+    if natural:
+        return at.scalar(start_g, start_a) and at.scalar(step_g, step_a)
     if not at.scalar(("fn", "abs", step_g), ("fn", "abs", step_a)):
         return False
     shift = ("div", ("add", start_g, ("mul", ("num", Fraction(-1)), start_a)), step_g)

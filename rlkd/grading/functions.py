@@ -75,6 +75,12 @@ def _discrete(at: Numeric, name: str, args: list[Any]) -> Any:
         if values[0] < 0:
             raise Undefined("factorial of a negative number")
         return ctx.gamma(values[0] + 1)
+    if name == "gamma" and len(values) == 1:
+        if values[0] <= 0 and values[0] == ctx.nint(values[0]):
+            raise Undefined("a pole of the gamma function")
+        return ctx.gamma(values[0])
+    if name == "zeta" and len(values) == 1 and 1 < values[0] <= 100:
+        return ctx.zeta(values[0])
     if name == "binom" and len(values) == 2:
         if min(values) < 0 or values[1] > values[0]:
             raise Undefined("binomial outside of its triangle")

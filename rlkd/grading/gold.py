@@ -18,9 +18,10 @@ _WORDS = re.compile(
     r"[A-Za-z][A-Za-z0-9' \-,;:&/()]*[A-Za-z0-9)']|[A-Za-z]|[\w()\[\]^+\-]*[\w)\]+\-]", re.ASCII
 )
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# digits that begin with a letter are at least two: B_{12} is an indexed B
 _NUMERAL = re.compile(
-    r"\(?(\d[0-9A-Z ]{0,200})\)?\s*_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*"
-    r"(\d{1,2}|[a-z]{3,9})\s*\}?\s*\}?"
+    r"\(?(\d[0-9A-Z ]{0,200}|[A-Z][0-9A-Z]{1,200})\)?\s*_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*"
+    r"\(?(\d{1,2}|[a-z]{3,9})\)?\s*\}?\s*\}?"
 )
 _ALL_REALS = frozenset(("all real numbers", "all reals", "real numbers", "set of real numbers"))
 _TIME = re.compile(r"\d{1,2}:\d\d [ap]m")

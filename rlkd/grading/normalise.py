@@ -63,6 +63,22 @@ _MODULO = re.compile(r"\(\s*\\?(?:text\s*\{)?b?mod(?![a-z])\s*\}?\s*([^(){}]{1,2
 _DERIVATIVE = re.compile(r"(?<![A-Za-z\\])d([A-Za-z])/d([A-Za-z])(?![A-Za-z])")
 
 
+_ANNOUNCED = re.compile(
+    r"\A(?:\\text(?:bf|rm)?\s*\{\s*)?(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:\s*\}?\s*(?=\S)",
+    re.IGNORECASE,
+)
+_COLON = re.compile(r"\\colon(?![A-Za-z])")
+# the basis vectors i, j, k under a hat or an arrow, at least two of them
+_BASIS = re.compile(
+    r"\\(?:hat|vec|widehat|boldsymbol|bm)\s*(?:\{\s*\\?([ijk])(?:math)?\s*\}"
+    r"|\\?([ijk])(?:math)?(?![A-Za-z]))"
+)
+_ANY_CONSTANT = re.compile(
+    r"\+\s*(?:const(?:ant|\.)?|\\(?:text|mathrm)\s*\{\s*const(?:ant|\.)?\s*\})\Z"
+)
+_ELEMENT_OF = re.compile(r"\s*[A-Za-z]\s*\\in(?![A-Za-z])")
+
+
 def plain_text(text: str) -> str:
     """One spelling for Unicode signs, digits of any script, spaces. Idempotent."""
     if text.isascii():
@@ -107,6 +123,16 @@ def normalise(text: str) -> str:
             text = _WIDE.sub(" ", text)
     if "\\text{ " in text:
         text = _CURRENCY.sub(r"\2\1", text)
+    if "colon" in text:
+        text = _COLON.sub(":", text)
+    if len(set(_BASIS.findall(text))) >= 2:
+        text = _BASIS.sub(r" \1\2 ", text)
+    if text.endswith(("const", "const.", "constant", "}")):
+        text = _ANY_CONSTANT.sub("+C", text)
+    if "nswer" in text:
+        text = _ANNOUNCED.sub("", text)
+    if text.endswith("[") or "]" in text:
+        text = _outward(text)
     if "mod" in text:
         text = _MODULO.sub(r"\\pmod{\1}", text)
     if "/d" in text:
@@ -115,6 +141,27 @@ def normalise(text: str) -> str:
     while text and text[-1] in ".,;" and not text.endswith(("..", "\\,", "\\;")):
         text = text[:-1].rstrip()
     return text
+
+
+def _outward(text: str) -> str:
+    """``[-1,4[`` as ``[-1,4)``, also in a union; any other text as it is.
+
+    ISO 80000-2 turns the bracket of an open end outward.
+    """
+    element = _ELEMENT_OF.match(text)
+    start = element.end() if element else 0
+    parts = []
+    for piece in map(str.strip, text[start:].split("\\cup")):
+        left, inner, right = piece[:1], piece[1:-1], piece[-1:]
+        two = "," in inner or ";" in inner
+        if left not in "[]" or right not in "[]" or not two or "[" in inner or "]" in inner:
+            return text
+        if left == "]" and right == "[":  # no point, as (a,b) may be
+            low, _, high = inner.replace(";", ",").partition(",")
+            parts.append(f"\\{{x:{low}<x<{high}\\}}")
+        else:
+            parts.append(f"{'[' if left == '[' else '('}{inner}{']' if right == ']' else ')'}")
+    return text[:start] + " \\cup ".join(parts)
 
 
 def _join_group(match: re.Match[str]) -> str:

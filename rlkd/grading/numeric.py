@@ -104,8 +104,13 @@ class Numeric:
         return self.ctx.mpf(value.numerator) / value.denominator
 
     def _fraction(self, value: Any) -> Fraction:
-        whole = self.ctx.nint(value.real if hasattr(value, "real") else value)
-        return Fraction(int(whole)) if abs(value - whole) < 1e-20 else Fraction(int(value * 10**12))
+        """A number by which the unknown function knows its argument: to 24 places, no fewer.
+
+        f(1.41421356) is not f(sqrt 2), and f(sqrt 8) is f(2 sqrt 2).
+        """
+        if not self._real(value):
+            raise Undecided("an unknown function of a complex number")
+        return Fraction(int(self.ctx.nint(value.real * 10**24)), 10**24)
 
     def _symbol(self, name: str) -> Any:
         if name in self.bound:

@@ -168,7 +168,9 @@ class _Builder:
         total = parts[0]
         for part in parts[1:]:
             total = self._combined(kind, total, part)
-        if kind == "cap" and not total.pieces and node[1] in (",", "and", ";"):
+        if kind == "cap" and not total.pieces and node[1] == "and":
+            raise NotARegion  # no number is both: what was meant is not for us to say
+        if kind == "cap" and not total.pieces and node[1] in (",", ";"):
             # "x < 1, x > 2" lists alternatives: read as a conjunction it says nothing
             total = parts[0]
             for part in parts[1:]:
@@ -309,6 +311,6 @@ _KNOWN = frozenset("add mul div pow root abs sin cos tan ln log exp row fact arc
 
 
 def _replace(node: Any, old: Node, new: Node) -> Any:
-    from .atoms import substitute
+    from .tree import substitute
 
     return substitute(node, old, new)

@@ -87,7 +87,7 @@ def _labelled(at: Comparison, gold: Node, answer: Node) -> bool:
         return bool(full) and _proportional(at, gold, answer, ordered=False)
     value = a.value
     if g.name[0] == a.name[0] == "app" and g.name[2:] != a.name[2:]:
-        from .atoms import substitute
+        from .tree import substitute
 
         for old, new in zip(a.name[2:], g.name[2:], strict=True):
             if old[0] == "sym" and new[0] == "sym":

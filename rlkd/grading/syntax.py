@@ -190,10 +190,10 @@ class Parser:
         self.depth -= 1
         node = chain[0] if len(chain) == 1 else ("rel", chain)
         if self.kind() == "cmd" and self.value() in ("\\pmod", "\\mod"):
-            from .atoms import _argument
+            from .brackets import argument
 
             self.at += 1
-            node = ("mod", node, _argument(self))
+            node = ("mod", node, argument(self))
         return node
 
     def _words(self) -> Node | None:
@@ -287,7 +287,7 @@ class Parser:
                 node = ("div", node, right) if token.value == "\\div" else ("mul", node, right)
             elif token.kind == "unit":
                 self.at += 1
-                node = _quantity(node, token, self._unit_power())
+                node = self._with_smaller(_quantity(node, token, self._unit_power()))
             elif token.kind == "word" and (noun := self._noun()) is not None:
                 node = _quantity(node, Token("unit", (((noun, 1),), Fraction(1))), 1)
             elif self.starts_factor():
@@ -313,6 +313,20 @@ class Parser:
             self.at = start
             return None
         return "count:" + " ".join(w.removesuffix("s") for w in words)
+
+    def _with_smaller(self, node: Node) -> Node:
+        """``3 feet 6 inches`` is one length: a whole number, then less than one of its unit."""
+        number, unit = self.peek(), self.peek(1)
+        if node[0] != "qty" or node[1][0] != "num" or node[1][1].denominator != 1:
+            return node
+        if number is None or number.kind != "num" or unit is None or unit.kind != "unit":
+            return node
+        dims, factor = unit.value  # type: ignore[misc]
+        more = number.value * factor / node[3]  # type: ignore[operator]
+        if dims != node[2] or not 0 <= more < 1 or node[1][1] < 0:
+            return node
+        self.at += 2
+        return ("qty", ("num", node[1][1] + more), node[2], node[3])
 
     def _unit_power(self) -> int:
         """The 2 of ``\\text{cm}^2``."""
@@ -376,7 +390,8 @@ class Parser:
         return False
 
     def unary(self) -> Node:
-        from .atoms import postfix, primary
+        from .atoms import primary
+        from .scripts import postfix
 
         self.enter()
         node = postfix(self, primary(self))

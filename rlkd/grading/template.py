@@ -1,9 +1,10 @@
 """The clean process from which workers are forked: one thread, sympy loaded, no inherited state.
 
 It is started by executing a new interpreter, so the caller may have any threads, CUDA contexts or
-signal handlers. It answers two commands on its socket: ``F`` forks a worker and sends back its pid
-and one end of its socket; ``K`` kills the worker whose pid follows. When the caller goes away the
-socket closes, and the template and all workers end.
+signal handlers. It answers three commands on its socket: ``F`` forks a worker and sends back its
+pid and one end of its socket; ``K`` kills the worker whose pid follows; ``M`` loads Math-Verify for
+all workers that are forked from then on. When the caller goes away the socket closes, and the
+template and all workers end.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def main(descriptor: int) -> None:
                 children.discard(pid)
                 _end(pid)
             control.sendall(b"k")
+        elif command == b"M":
+            from . import second_opinion
+
+            second_opinion.load()  # where that fails this process ends, and the caller sees it
+            control.sendall(b"m")
     for pid in children:
         _end(pid)
 

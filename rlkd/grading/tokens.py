@@ -166,6 +166,8 @@ def _word(text: str, match: re.Match[str], out: list[Token], space: bool) -> int
     lowered = raw.lower()
     if lowered in ("and", "or"):
         out.append(Token("sep", lowered, space, raw))
+    elif lowered in _SCALES and space and out and out[-1].kind == "num":
+        out[-1] = out[-1]._replace(value=Fraction(str(out[-1].value)) * _SCALES[lowered])
     elif len(raw) >= 2 and (raw in _FUNCTIONS or raw in _RENAME):
         out.append(Token("cmd", "\\" + _RENAME.get(raw, raw), space, raw))
     elif len(raw) >= 2 and _after_value(out):

@@ -101,3 +101,14 @@ def _flat(kind: str, node: Node) -> Any:
     if constant != (0 if kind == "add" else 1) or not parts:
         parts.insert(0, ("num", constant))
     return parts[0] if len(parts) == 1 else (kind, *parts)
+
+
+def substitute(node: Any, old: Node, new: Node) -> Any:
+    """The tree with one leaf replaced by another (depth is bounded by the parser)."""
+    if node == old:
+        return new
+    if isinstance(node, tuple):
+        return tuple(substitute(part, old, new) for part in node)
+    if isinstance(node, list):
+        return [substitute(part, old, new) for part in node]
+    return node

@@ -12,7 +12,7 @@ from . import compare as comparing
 from .engine import match
 from .equivalence import is_scalar
 from .exact import Budget
-from .gold import check, read
+from .gold import check, read, unbox
 from .verdict import GradingError, Oversize, Undecided
 from .worker_protocol import HEADER
 
@@ -28,7 +28,10 @@ def prepare() -> None:
 
 
 def serve(sock: socket.socket) -> None:
-    """Answer jobs until the socket closes. A job is [id, gold, answer, other reading]."""
+    """Answer jobs until the socket closes.
+
+    A job is [id, gold, answer, other reading, whether a second opinion is wanted].
+    """
     sys.setrecursionlimit(4_000)
     _send(sock, ["ready"])
     while True:
@@ -38,9 +41,9 @@ def serve(sock: socket.socket) -> None:
         body = _receive(sock, HEADER.unpack(head)[0])
         if body is None:
             return
-        for number, gold, answer, other in json.loads(body):
+        for number, gold, answer, other, second in json.loads(body):
             _send(sock, [number])  # from here on a death is this item's doing
-            status, reason, method = _judge(gold, answer, other)
+            status, reason, method = _judge(gold, answer, other, second)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             _send(sock, [number, status, reason[:200], method, peak])
 
@@ -60,7 +63,33 @@ def _receive(sock: socket.socket, size: int) -> bytes | None:
     return bytes(data)
 
 
-def _judge(gold: str, answer: str, other: str) -> tuple[str, str, str]:
+def _judge(gold: str, answer: str, other: str, second: bool = False) -> tuple[str, str, str]:
+    outcome = _own(gold, answer, other)
+    if not second or outcome[0] != "undecided":
+        return outcome
+    try:
+        return _asked_again(outcome, gold, answer, other)
+    except (MemoryError, RecursionError) as problem:
+        return "resource", f"{type(problem).__name__} in Math-Verify", "worker"
+    except Exception as problem:
+        return "undecided", f"{outcome[1]}; Math-Verify: {type(problem).__name__}", "worker"
+
+
+def _asked_again(
+    outcome: tuple[str, str, str], gold: str, answer: str, other: str
+) -> tuple[str, str, str]:
+    """What Math-Verify makes of a pair that is undecided; see ``second_opinion``."""
+    from . import second_opinion
+
+    target = read(unbox(gold)).text
+    for text in (answer, other):
+        if text and second_opinion.equal(target, read(text).text):
+            return "correct", "equal to the gold for Math-Verify", second_opinion.METHOD
+    status, reason, method = outcome
+    return status, f"{reason}; Math-Verify finds no proof either", method
+
+
+def _own(gold: str, answer: str, other: str) -> tuple[str, str, str]:
     try:
         return symbolic_match(gold, answer, other)
     except Oversize as problem:

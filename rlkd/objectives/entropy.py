@@ -34,10 +34,14 @@ def entropy_bonus(entropy_BT: Tensor, coefficient_B1: Tensor | float) -> Tensor:
 
 
 def difficulty_factor(
-    hard_B1: Tensor, mask_BT: Tensor, hard_factor: float = 5.0, mean: str = "tokens"
+    hard_B1: Tensor,
+    mask_BT: Tensor,
+    hard_factor: float = 5.0,
+    mean: str = "tokens",
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """c of λ(x, t) = c λ_0 cos(…), (B, 1): `hard_factor` on hard prompts, 1 on the others. (CEEH
-    Eq. 11: 5.)
+    """c of λ(x, t) = c λ_0 cos(…), (B, 1), of `dtype`: `hard_factor` on hard prompts, 1 on the
+    others. (CEEH Eq. 11: 5.)
 
     * ``tokens``: as it stands, for a mean over the tokens of the step.
     * ``weighted``: over its own mean on the counted tokens of the micro-batch, so that the mean of
@@ -46,7 +50,7 @@ def difficulty_factor(
     """
     if mean not in MEANS:
         raise ValueError(f"mean is {mean!r}; it is one of {', '.join(MEANS)}")
-    factor_B1 = torch.where(hard_B1, hard_factor, 1.0)
+    factor_B1 = torch.ones_like(hard_B1, dtype=dtype).masked_fill(hard_B1, hard_factor)
     if mean == "tokens":
         return factor_B1
     tokens_B1 = mask_BT.bool().sum(-1, keepdim=True)
@@ -86,7 +90,7 @@ def covariance(logp_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor) -> Tensor
     counted_BT = mask_BT.bool()
     number = counted_BT.sum().clamp(min=1)
     centred_BT = []
-    for value_BT in (logp_BT.detach(), advantage_BT.expand_as(logp_BT)):
+    for value_BT in (logp_BT.detach(), advantage_BT):
         value_BT = torch.where(counted_BT, value_BT, 0.0)
         centred_BT.append(value_BT - value_BT.sum() / number)
     return torch.where(counted_BT, centred_BT[0] * centred_BT[1], 0.0)

@@ -83,6 +83,14 @@ class Report:
                 allowed = "" if problem.matters else " (data.allow_overlap accepts it)"
                 lines += ["", f"{problem.title}{allowed}: {problem.why}"]
                 lines += [f"  {example}" for example in problem.examples]
+        if not any(self.verified.values()):
+            columns = ", ".join(next(iter(self.splits.values()))[0])
+            lines += [
+                "",
+                "No gold passes at all. Perhaps another column is the gold (--gold COLUMN; there"
+                f" are {columns}),",
+                "or the answer is written in another way (--wrap TEXT, GOLD for the gold).",
+            ]
         return lines
 
 
@@ -92,6 +100,7 @@ def audit(
     gold_column: str | None = None,
     wrap: str | None = None,
     limit: int | None = None,
+    lengths: bool = True,
 ) -> Report:
     """Checks the rows of a config through its first reward, without a model.
 
@@ -103,6 +112,7 @@ def audit(
         wrap: a way to write an answer, `GOLD` for the answer; None: `WRAPPINGS` are tried.
         limit: most tokens of a prompt; None: what the student's context leaves beside
             sampling.max_completion_length.
+        lengths: look at the lengths of prompts.
 
     Raises:
         ConfigError: the config or the data cannot be used, or no column is the gold.
@@ -116,8 +126,8 @@ def audit(
     check_columns(functions, splits["train"][0])
     name = config.rewards[0].label
     column = _gold_column(gold_column, functions[name], list(splits["train"][0]))
-    folder = check_model_folder(config.model.path, "model.path")
-    if limit is None:
+    folder = check_model_folder(config.model.path, "model.path") if lengths else Path()
+    if lengths and limit is None:
         limit = _context(folder, config.sampling.max_completion_length)
     report = Report(splits, column, name, limit)
     first = config.model_copy(update={"rewards": config.rewards[:1]})
@@ -127,7 +137,7 @@ def audit(
     finally:
         close(rewards)
     _audit_prompts(report, config.data.allow_overlap)
-    if limit is not None:
+    if lengths and limit is not None:
         _audit_lengths(report, folder, limit, config.model.chat_template_kwargs)
     return report
 

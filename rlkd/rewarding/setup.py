@@ -11,6 +11,9 @@ from rlkd.rewarding.reward import GuardedReward
 from rlkd.rewarding.watch import FaultWatch, TooManyFaults
 from rlkd.rewarding.workers import Workers
 
+MODEL_START_S = 900.0
+"""Most seconds that reading a reward model may take."""
+
 
 def guard(
     config: RunConfig, functions: Mapping[str, Callable[..., Any]]
@@ -29,6 +32,8 @@ def guard(
             use, kwargs = reward.called
             memory_kb = int(reward.memory_gb * 2**20)
             spec = {"use": use, "kwargs": kwargs, "memory_kb": memory_kb, "seed": config.run.seed}
+            if reward.is_model:  # large: one on the GPU at a time, and time to read it
+                spec |= {"most": 1, "start_s": MODEL_START_S}
             workers = Workers(spec)
             workers.start()
         guarded[reward.label] = GuardedReward(

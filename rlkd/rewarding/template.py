@@ -31,7 +31,8 @@ def main(descriptor: int, spec: dict[str, Any]) -> None:
 
     Args:
         descriptor: the template's end of the socket.
-        spec: `use` and `kwargs` of the reward, `memory_kb` of a worker, `seed` of its randomness.
+        spec: `use` and `kwargs` of the reward, `memory_kb` of a worker, `seed` of its randomness;
+            for the trainer's side `most` workers at a time and `start_s`, seconds to get ready.
     """
     control = socket.socket(fileno=descriptor)
     try:
@@ -62,8 +63,15 @@ def main(descriptor: int, spec: dict[str, Any]) -> None:
 
 
 def load(spec: dict[str, Any]) -> Callable[..., Any]:
-    """The reward function with its arguments fixed. Imports its module."""
-    return functools.partial(resolve(spec["use"], want_callable=True), **spec["kwargs"])
+    """The reward function with its arguments fixed. Imports its module.
+
+    A function may have an attribute `prepare`, called once with the same arguments: what it loads
+    is there in every worker, and is not on the time of a call.
+    """
+    function = resolve(spec["use"], want_callable=True)
+    if hasattr(function, "prepare"):
+        function.prepare(**spec["kwargs"])
+    return functools.partial(function, **spec["kwargs"])
 
 
 def _seed(seed: int) -> None:

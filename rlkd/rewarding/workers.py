@@ -50,7 +50,8 @@ class Template:
         finally:
             theirs.close()
         self._control = ours
-        self._control.settimeout(START_LIMIT_S)
+        self._start_s = spec.get("start_s", START_LIMIT_S)
+        self._control.settimeout(self._start_s)
         self._ready = False
 
     def fork(self) -> Worker:
@@ -70,7 +71,7 @@ class Template:
         try:
             data = receive(self._control)
         except TimeoutError as problem:
-            raise NoWorker(f"its module was not imported in {START_LIMIT_S:g} s") from problem
+            raise NoWorker(f"its module was not imported in {self._start_s:g} s") from problem
         except OSError as problem:
             raise NoWorker(f"its module was not imported: {problem}") from problem
         complaint = json.loads(data) if data else "the process ended"
@@ -152,7 +153,8 @@ class Workers:
     @property
     def most(self) -> int:
         """How many workers together stay within the memory of one."""
-        return max(1, min(MOST_WORKERS, self.memory_kb // max(self._usual_kb, 1)))
+        most = self._spec.get("most", MOST_WORKERS)
+        return max(1, min(most, self.memory_kb // max(self._usual_kb, 1)))
 
     def note_peak(self, peak_kb: int) -> None:
         """Remember what a call that went well needs."""

@@ -98,6 +98,14 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/completions/mean_terminated_length": ("mean tokens of rollouts that ended", "tokens"),
     "train/completions/min_terminated_length": ("shortest rollout that ended", "tokens"),
     "train/completions/max_terminated_length": ("longest rollout that ended", "tokens"),
+    "train/tools/call_frequency": (
+        "tool calls per rollout; only with an environment, whose tokens no length counts",
+        "count",
+    ),
+    "train/tools/failure_frequency": (
+        "share of those calls that raised, or named no tool; TRL tells the model what was wrong",
+        "near 0",
+    ),
     "train/step_time": ("forward and backward of the step, sampling included", "seconds"),
     "train/tracking/errors": (
         "batches of rollouts, all ranks, that could not be written to disk so far",

@@ -3,15 +3,16 @@
 * dev.jsonl (labelled hard cases): accuracy, false positives, answers per second with a cold cache;
 * everyday.jsonl (real completions): the same verdicts as Math-Verify, answers per second;
 * the same completions behind 20,000 characters of thinking: answers per second;
-* 800 completions with 8 endless ones among them, two workers, a limit of 1 s.
+* 800 completions with 8 endless ones among them, two workers, a limit of 1 s;
+* hostile strings: time, memory, stalls of other threads, code executed (grading_hostile.py).
 
 Speeds are the median of --repeats passes, each with empty caches, in one process; rlkd's workers
 are started before the clock (a run starts them once). Both graders are timed in turns, in this run.
 Wall time is what the bars speak of; the table gives processor time too, for a machine that is busy.
 
 Math-Verify is run by the python of --math-verify-python (this one, if it can import math_verify).
-Where there is none, that part is left out, and said so. Hostile strings, memory, stalls and code
-execution are tested, not timed: tests/contract/grading/test_hostile.py.
+Where there is none, that part is left out, and said so. On the hostile strings it takes about five
+minutes; --quick leaves it out there.
 
 Last line: the figures, and ok=yes where every bar that could be measured holds.
 """
@@ -133,10 +134,40 @@ def speed_line(what: str, result: dict, factor: int) -> bool:
     return show(what, mine, f"{result['theirs_wall']:,.0f}/s", bar, ratio >= factor)
 
 
+def hostile_lines(python: str | None) -> list[bool]:
+    """The lines on the hostile strings."""
+    import grading_hostile as hostile
+
+    mine = hostile.ours()
+    other = hostile.theirs(python) if python else None
+
+    def line(what: str, name: str, form: str, bar: str, most: float) -> bool:
+        value = getattr(mine, name)
+        shown = form.format(getattr(other, name)) if other else "left out"
+        return show(what, form.format(value), shown, bar, value <= most)
+
+    count = len(hostile.strings())
+    lines = [
+        line(f"hostile strings ({count}): slowest", "worst_s", "{:.2f} s", "<= 1.6 s each",
+             hostile.WALL_S),
+        line("  slower than 1.6 s", "slow", "{}", "0", 0),
+        line("  killed from outside, or aborted", "lost", "{}", "0", 0),
+        line("  most memory of a process at work", "worker_mb", "{:,.0f} MB", "<= 1,000 MB",
+             hostile.WORKER_MB),
+        line("  memory the caller gained", "caller_mb", "{:,.0f} MB", "<= 50 MB",
+             hostile.CALLER_MB),
+        line("  longest stall of another thread", "stall_ms", "{:,.0f} ms", "<= 50 ms",
+             hostile.STALL_MS),
+    ]  # fmt: skip
+    attempts = 3 * len(hostile.INJECTIONS)
+    return [*lines, line(f"code executed in {attempts} attempts", "ran", "{}", "0", 0)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--math-verify-python", help="an interpreter that has math_verify")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="no hostile strings for Math-Verify")
     args = parser.parse_args()
     python = args.math_verify_python
     if python is None and importlib.util.find_spec("math_verify") is not None:
@@ -190,7 +221,10 @@ def main() -> None:
     text = f"{right} in {seconds:.1f} s"
     ok = right == 800 and seconds <= 8
     good.append(show("800 with 8 endless, two workers, 1 s: right", text, "", "800 in <= 8 s", ok))
+    good += hostile_lines(None if args.quick else python)
     pool.close()
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    print(f"load average at the end: {load}")
     print(f"accuracy={mine[0]:.4f} false_positives={mine[1]} poison_s={seconds:.1f} "
           f"compared={'yes' if python else 'no'} ok={'yes' if all(good) else 'no'}")  # fmt: skip
     sys.exit(0 if all(good) else 1)

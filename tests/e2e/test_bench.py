@@ -21,3 +21,13 @@ def test_step_cost_measures_all_three():
     assert re.fullmatch(pattern, last), last
     # Two rounds say little of time, but memory is not noisy.
     assert 0.2 < float(last.rpartition("=")[2]) < 1.1
+
+
+def test_difficulty_measures_memory_and_time():
+    words = [sys.executable, "scripts/bench/difficulty.py", "--prompts", "500", "--steps", "3"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = done.stdout.strip().splitlines()[-1]
+    number = r"\d+\.\d\d"
+    pattern = f"megabytes=0.01 step_ms={number} step_ms_half_unknown={number} ok=(yes|no)"
+    assert re.fullmatch(pattern, last), last

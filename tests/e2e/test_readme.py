@@ -1,9 +1,11 @@
 """README is true: its code runs, its commands work, its tables come from the code."""
 
+import json
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from rlkd.tracking import glossary
+from tests.e2e.test_environment import make_student
+from tests.unit.test_reward_model import make_reward_model
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,17 +45,30 @@ def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for name in ("configs", "rewards", "envs", "scripts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    port = str(free_port())
     for kind, text in BLOCKS:
         if kind in ("python", "yaml"):
             first, _, rest = text.partition("\n")
             assert first.startswith("# "), f"a block of code that names no file: {first}"
-            (folder / first[2:]).write_text(rest, encoding="utf-8")
+            (folder / first[2:]).write_text(rest.replace("8017", port), encoding="utf-8")
+    # What the reader has: a reward model, a student that knows tools, data.
+    make_reward_model(folder / "my_rm")
+    make_student(folder / "my_tool_model", steps=0)
+    rows = ({"question": f"{i}+{j}      =", "result": str((i + j) % 10)}
+            for i in range(1, 9) for j in range(1, 9))  # fmt: skip
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
 
 
 def here(command: str) -> list[str]:
     """The command as this interpreter runs it, cut short where it would take long."""
-    words = shlex.split(command)
+    words = shlex.split(command.removesuffix(" &"))
     tools = {
         ".venv/bin/python": [sys.executable],
         ".venv/bin/rlkd": [sys.executable, "-m", "rlkd.cli"],
@@ -66,20 +83,52 @@ def here(command: str) -> list[str]:
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        words, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=250
+    )
+
+
+def surroundings() -> dict[str, str]:
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     env.pop("WANDB_MODE", None)
-    return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=250)
+    return env
 
 
-def test_every_command_works_in_the_order_of_the_page(project):
+@pytest.fixture
+def beside():
+    """Starts commands that go on; ends them."""
+    started: list[subprocess.Popen] = []
+
+    def start(words: list[str], folder: Path) -> None:
+        started.append(subprocess.Popen(words, cwd=folder, env=surroundings()))
+
+    yield start
+    for process in started:
+        assert process.poll() is None, f"it ended by itself: {process.args}"
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(600)
+def test_every_command_works_in_the_order_of_the_page(project, beside):
     done = []
     for command in COMMANDS:
         if any(command.startswith(beginning) for beginning in ELSEWHERE):
+            continue
+        if command.endswith(" &"):
+            beside(here(command), project)
             continue
         result = run(here(command), project)
         assert result.returncode == 0, f"{command}\n{result.stdout[-500:]}{result.stderr[-2000:]}"
         done.append(command)
     assert len(done) >= 6
+    for name, rewards in (
+        ("judged", ("accuracy", "judge", "score", "my_rm")),
+        ("tools", ("accuracy",)),
+    ):
+        lines = (project / "runs" / name / "metrics.jsonl").read_text().splitlines()
+        (row,) = [row for row in map(json.loads, lines) if "train/loss" in row]
+        assert [row[f"train/rewards/{reward}/faults"] for reward in rewards] == [0] * len(rewards)
 
 
 def test_the_fifteen_lines_are_not_more_than_that():
@@ -89,7 +138,10 @@ def test_the_fifteen_lines_are_not_more_than_that():
 
 
 def test_what_a_user_adds_takes_about_eight_lines():
-    for name in ("# rewards/brief.py", "# envs/doubles.py", "# softened.py"):
+    for name in (
+        "# rewards/brief.py", "# envs/doubles.py", "# softened.py", "# rewards/judge.py",
+        "# judge_server.py", "# envs/digits.py",
+    ):  # fmt: skip
         (text,) = [text for kind, text in BLOCKS if kind == "python" and text.startswith(name)]
         assert len([line for line in text.splitlines()[1:] if line.strip()]) <= 8, name
 

@@ -231,3 +231,37 @@ def test_a_reward_of_trls_kind_works_as_it_is(student, prompts, tmp_path):
     assert logged["rewards/later/mean"] == 1.0
     assert "mine" in logged
     assert not [name for name in logged if "faults" in name]
+
+
+def test_broken_golds_are_listed_count_for_nothing_and_past_a_share_nothing_starts(
+    train, tmp_path, capsys
+):
+    from envs.arithmetic import rows
+
+    def write(name: str, split: str, n: int, bad: int) -> str:
+        data = [dict(row) for row in rows(split, n)]
+        for row in data[:bad]:
+            row["answer"] = "\\frac{1}{"
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in data))
+        return f"--data.{name}={json.dumps({'path': str(path)})}"
+
+    words = [
+        '--rewards=[{"use": "rewards.math:accuracy"}]', "--optim.steps=3",
+        write("eval", "heldout", 12, 1),
+    ]  # fmt: skip
+    assert train(*words, write("train", "train", 12, 3)) == 2
+    said = capsys.readouterr().err
+    assert "data.train: reward 'accuracy' cannot grade 3 of 12 rows" in said
+    assert not (tmp_path / "runs").exists()
+    assert train(*words, write("train", "train", 12, 3), "--data.max_bad_share=0.3") == 0
+    said = capsys.readouterr().err
+    assert "4 rows cannot be graded" in said
+    assert "train row 2, reward accuracy: the gold is neither" in said
+    run = tmp_path / "runs" / "x"
+    listed = [json.loads(line) for line in (run / "bad_rows.jsonl").read_text().splitlines()]
+    assert [(row["split"], row["row"]) for row in listed] == [
+        ("train", 0), ("train", 1), ("train", 2), ("eval", 0),
+    ]  # fmt: skip
+    left_out = [row["train/rewards/left_out"] for row in lines(run) if "train/loss" in row]
+    assert 0 < sum(left_out) / 3 < 1

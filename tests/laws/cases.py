@@ -127,7 +127,7 @@ CARRYING = [
     carrying("ME, official code", PLAIN, CODES, batch_statistic=WEIGHTED, **PULLS),
     carrying("EA", PLAIN, EA, not_a_derivative=DETACHED),
     carrying("EA", TAUGHT, EA, not_a_derivative=DETACHED),
-    carrying("EA", grpo("gspo", beta=0.0, ratio_level="sequence"), EA, not_a_derivative=DETACHED),
+    carrying("ME", grpo("gspo", beta=0.0, ratio_level="sequence"), ME, **PULLS),
     carrying("length alone", TAUGHT, LENGTH),
     carrying("entropy bonus", PLAIN, EntropyBonus(), **PULLS),
     carrying("adaptive entropy", TAUGHT, AdaptiveEntropy(), **PULLS),

@@ -247,7 +247,7 @@ def test_help(capsys):
     assert "rlkd train configs/quickstart.yaml --dry-run" in capsys.readouterr().out
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
-    assert "  optim       Steps, learning rate, schedule." in out
+    assert "  optim        Steps, learning rate, schedule." in out
     assert "--rewards.0.weight 2" in out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"rlkd {rlkd.__version__}\n"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -213,3 +214,59 @@ def test_grade_reads_standard_input_and_takes_minus_signs(capsys, monkeypatch):
 def test_grade_says_what_is_wrong_with_the_words(words, message, capsys):
     assert main(["grade", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def of_file(capsys, *words: str) -> tuple[int, str]:
+    code = main(["audit", *words])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_a_file_of_data_without_a_config(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))  # the project that the shelf belongs to
+    write("set", [(f"{i} and 1?", str(i + 1)) for i in range(5)] + [("x?", "\\frac{1}{")],
+          ("question", "answer"))  # fmt: skip
+    code, out = of_file(capsys, "set.jsonl", "--prompt=question")
+    assert code == 1
+    assert "rows: 6 train; gold: column 'answer'; reward: accuracy; no limit known" in out
+    assert re.search(r"bad gold +1\n", out)
+    assert "train row 5" in out
+    assert "long prompt" not in out
+    write("set", [(f"{i} and 1?", str(i + 1)) for i in range(5)], ("question", "answer"))
+    assert of_file(capsys, "set.jsonl", "--prompt=question")[0] == 0
+    write("held", [("4 and 1?", "5"), ("9 and 1?", "10")], ("question", "answer"))
+    words = ["set.jsonl", "--prompt=question", "--heldout=held.jsonl"]
+    code, out = of_file(capsys, *words)
+    assert code == 1
+    assert re.search(r"train/held-out overlap +0 +1\n", out)
+    assert of_file(capsys, *words, "--data.allow_overlap=true")[0] == 0
+
+
+def test_a_file_of_data_with_another_reward_and_a_model(capsys):
+    code, out = of_file(capsys, "train.jsonl", "--reward=judge:exact", "--wrap=\\boxed{GOLD}")
+    assert (code, "reward: exact" in out) == (0, True)
+    words = ["train.jsonl", "--reward=judge:exact", f"--model.path={STUDENT}"]
+    assert of_file(capsys, *words, "--max-prompt-tokens=5")[0] == 0
+    code, out = of_file(capsys, *words, "--max-prompt-tokens=4")
+    assert code == 1
+    assert re.search(r"long prompt +20\n", out)
+
+
+def test_where_no_gold_passes_it_says_what_may_be_wrong(capsys):
+    rows = [(f"{i}?", f"{i} of 9", str(i)) for i in range(3)]
+    write("set", rows, ("prompt", "answer", "result"))
+    words = ["set.jsonl", "--reward=judge:exact"]
+    code, out = of_file(capsys, *words)
+    assert code == 1
+    assert "No gold passes at all." in out
+    assert "(--gold COLUMN; there are prompt, answer, result)" in out
+    code, out = of_file(capsys, *words, "--data.columns={answer: result, old: answer}")
+    assert (code, "No gold passes" in out) == (0, False)
+
+
+def test_options_that_would_be_ignored_are_refused(capsys):
+    code, out = of_file(capsys, "train.jsonl", "--max-prompt-tokens=4")
+    assert (code, "needs a tokenizer" in out) == (2, True)
+    for option in ("--reward=judge:exact", "--prompt=q", "--heldout=eval.jsonl"):
+        code, out = of_file(capsys, "run.yaml", option)
+        assert (code, "is for a file of data; a config says it" in out) == (2, True)

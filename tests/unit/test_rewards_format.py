@@ -19,6 +19,7 @@ from rlkd.grading.extract import extract
         ([{"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}], "ab"),
         ([{"content": [{"type": "image"}, "x", {"text": 3}]}], ""),
         ([{"role": "assistant", "tool_calls": []}], ""),
+        ([{"role": "assistant", "content": "a"}, {"role": "tool", "content": "b"}], ""),
         ([], ""),
         (None, ""),
         (3, ""),

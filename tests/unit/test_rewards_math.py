@@ -15,6 +15,12 @@ def test_right_and_wrong_answers_in_order():
     assert accuracy(completions, ["26", "26", "\\frac{1}{2}", "26", "26"]) == [1, 0, 1, 0, 0]
 
 
+def test_what_a_tool_returned_is_no_answer():
+    box = "\\boxed{26}"
+    cut_off = [{"role": "assistant", "content": ""}, {"role": "tool", "content": box}]
+    assert accuracy([cut_off, [*cut_off, *chat(box)]], ["26", "26"]) == [0.0, 1.0]
+
+
 def test_of_a_chat_the_last_message_counts():
     turns = [*chat("\\boxed{1}"), *chat("\\boxed{2}")]
     assert accuracy([turns, chat("\\boxed{1}")], ["2", "2"]) == [1.0, 0.0]

@@ -10,6 +10,7 @@ from rlkd import GRPO, RLAD, Trainer
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.algorithms.component import Component, Controlled
 from rlkd.difficulty import prompt_key
+from tests.conftest import make_model
 from tests.parity.test_trl import arguments, reward
 
 ROWS = Dataset.from_list([{"prompt": f"{a}+{a}="} for a in range(8)])
@@ -259,3 +260,57 @@ def test_a_controller_moves_once_a_step_and_is_saved(student, tmp_path):
     assert fresh.entropy_control.coefficient == 0.0
     fresh.entropy_control.restore(saved)
     assert fresh.entropy_control.coefficient == 8e-6
+
+
+# -- the entropy's gradient ----------------------------------------------------------------------
+
+
+def scored(trainer, ids, prompt):
+    """Log-probs and entropies of what follows the prompt, as the loss reads them."""
+    mask = torch.ones_like(ids)
+    logp, entropy, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, ids.shape[1] - prompt, compute_entropy=True
+    )
+    return logp, entropy
+
+
+def test_the_entropys_gradient_is_that_of_the_whole_distribution(student, tmp_path):
+    trainer = make(student, tmp_path, {"temperature": 0.7})
+    ids = torch.randint(2, 20, (3, 9), generator=torch.Generator().manual_seed(0))
+    weight = torch.rand(3, 5, generator=torch.Generator().manual_seed(1))
+
+    def gradient(total):
+        trainer.model.zero_grad()
+        total.backward()
+        return {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+
+    logp, entropy = scored(trainer, ids, 4)
+    found = gradient((weight * entropy + 0.3 * logp).sum())
+    logits = trainer.model(input_ids=ids).logits[:, 3:-1] / 0.7
+    full = logits.log_softmax(-1)
+    want_entropy = -(full.exp() * full).sum(-1)
+    want_logp = full.gather(-1, ids[:, 4:].unsqueeze(-1)).squeeze(-1)
+    want = gradient((weight * want_entropy + 0.3 * want_logp).sum())
+    torch.testing.assert_close(entropy, want_entropy, rtol=1e-5, atol=1e-5)
+    for name, value in want.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    assert max(value.abs().max() for value in want.values()) > 0.1
+
+
+def test_no_tensor_of_all_logits_is_kept_for_the_entropys_gradient(tmp_path):
+    """What autograd keeps grows with the vocabulary by the head's own weights only."""
+    words = ["<pad>", "<eos>", *(chr(0x4E00 + i) for i in range(4000))]
+    wide = str(make_model(tmp_path / "wide", seed=1, words=words))
+    rows = Dataset.from_list([{"prompt": chr(0x4E00 + i)} for i in range(8)])
+    trainer = Trainer(wide, whole, arguments(tmp_path), rows)
+    ids = torch.randint(2, 4000, (16, 40), generator=torch.Generator().manual_seed(0))
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        _, entropy = scored(trainer, ids, 10)
+    entropy.sum().backward()
+    assert max(kept) < 16 * 30 * 4002 / 4

@@ -55,6 +55,10 @@ def strings() -> list[tuple[str, str, str]]:
         "\\binom{1000000}{500000}",
         "\\binom{10^{30}}{10^{29}}",
         "\\Gamma(10^9)",
+        "\\Gamma(10^{30}+\\frac{1}{2})",
+        "\\Gamma(\\Gamma(\\Gamma(9)))",
+        "\\zeta(1000000000)",
+        "\\zeta(2998)",
         "(10^{10})!-(10^{10})!+42",
         "\\prod_{k=1}^{1000000000}k",
         "\\gcd(10^{5000}!, 7)",
@@ -127,6 +131,10 @@ def strings() -> list[tuple[str, str, str]]:
     add("unions", "\\cup".join(f"({k},{k + 1})" for k in range(200)), "(0,200)")
     add("absolute values", "|x-1|+|x-2|+|x-3|+|x-4|+|x-5|+|x-6|<7", "x>0")
     add("high degree", "x^{23}-x^{22}+x-\\sqrt2>0", "x>1")
+    add("brackets outward", "[" + "," * 15_000 + "[")
+    add("brackets outward and more", "]" + "1,[;" * 900 + "x[")
+    add("plus signs to a constant", "+ " * 1_500 + "const")
+    add("lengths", "3 feet " * 400 + "6 inches")
     add("dollars", "$" * 5000)
     add("same spaces", " " * n + "1", "1 ")
     add("digits of groups", "1" + ",000" * 900)

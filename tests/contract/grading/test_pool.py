@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlkd.grading import cache, grade, grade_many, pool
+from rlkd.grading import cache, grade, grade_many, pool, processes
 
 ENDLESS = "\\int_0^1 \\frac{\\ln(1+x)\\ln(1-x)\\ln x}{%d+x^2} dx"
 #: Only sympy can tell these: an integral that is no polynomial.
@@ -53,6 +53,12 @@ def test_a_hard_one_is_decided_by_a_worker():
     assert (verdict.score, verdict.status) == (1.0, "correct")
     assert verdict.method.startswith("worker")
     assert grade("\\boxed{3+\\pi}", gold, deadline_s=5.0).status == "wrong"
+
+
+def test_an_integral_that_has_no_value_is_told_from_itself_and_one():
+    gold = "\\int_0^1 t^t dt"
+    assert grade("\\boxed{\\int_0^1 x^x dx}", gold, deadline_s=8.0).status == "correct"
+    assert grade("\\boxed{1+\\int_0^1 x^x dx}", gold, deadline_s=8.0).status == "wrong"
 
 
 def test_a_poisoned_batch_is_graded_right_and_in_time():
@@ -145,7 +151,7 @@ def test_an_item_that_kills_its_worker_twice_is_crashed_and_the_others_are_grade
 
 
 def test_an_item_whose_worker_dies_once_is_tried_again(monkeypatch):
-    real, killed = pool._Run._message, []
+    real, killed = pool.Run._message, []
 
     def once(self, worker, message) -> None:
         real(self, worker, message)
@@ -153,7 +159,7 @@ def test_an_item_whose_worker_dies_once_is_tried_again(monkeypatch):
             killed.append(worker.pid)
             os.kill(worker.pid, signal.SIGKILL)
 
-    monkeypatch.setattr(pool._Run, "_message", once)
+    monkeypatch.setattr(pool.Run, "_message", once)
     verdict = grade(f"\\boxed{{{ENDLESS % 13}}}", "1", deadline_s=0.8)
     assert killed
     assert verdict.status == "timeout"  # the second worker had the whole of its time
@@ -190,7 +196,7 @@ def test_an_interrupted_caller_leaves_a_pool_that_works(monkeypatch):
     class Stop(Exception):
         pass
 
-    real = pool._Run._wait
+    real = pool.Run._wait
     calls = []
 
     def interrupted(self) -> None:
@@ -199,10 +205,10 @@ def test_an_interrupted_caller_leaves_a_pool_that_works(monkeypatch):
             raise Stop
         real(self)
 
-    monkeypatch.setattr(pool._Run, "_wait", interrupted)
+    monkeypatch.setattr(pool.Run, "_wait", interrupted)
     with pytest.raises(Stop):
         grade(f"\\boxed{{{ENDLESS % 11}}}", "1", deadline_s=5.0)
-    monkeypatch.setattr(pool._Run, "_wait", real)
+    monkeypatch.setattr(pool.Run, "_wait", real)
     assert pool.shared().out == 0
     assert grade(*hard(400), deadline_s=5.0).score == 1.0
 
@@ -214,7 +220,7 @@ def test_no_worker_at_all_is_a_status_and_no_exception(monkeypatch):
         raise OSError("no processes left")
 
     pool.close()
-    monkeypatch.setattr(pool.subprocess, "Popen", fails)
+    monkeypatch.setattr(processes.subprocess, "Popen", fails)
     verdict = grade(*hard(500))
     assert (verdict.score, verdict.status) == (0.0, "crashed")
     assert "no processes left" in verdict.reason

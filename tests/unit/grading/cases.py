@@ -684,6 +684,68 @@ LINES = r"""
 1|\sum_{n=1}^{\infty} \frac{1}{n^2}|\frac{\pi^2}{6}
 1|\int_0^\infty e^{-x} dx|1
 1|\int_0^\pi \sin x\,dx|2
+1|2,500,000|2.5 million
+0|2,500,000|2.5 billion
+1|3500000|\$3.5 million
+1|5:3|10 \colon 6
+1|2102_3|2102_{(3)}
+1|CAB_{16}|CAB_{16}
+0|CAB_{16}|BAC_{16}
+0|AB_{16}|BA_{16}
+1|B_{12}|B_{12}
+1|[-1,4)|[-1,4[
+1|(0,1)|x\in ]0,1[
+1|(1,2]\cup[3,4)|]1,2]\cup[3,4[
+0|[1,2]|]1,2[
+0|x\le -2\text{ or }x\ge 2|x\le -2\text{ and }x\ge 2
+0|(-\infty,-2]\cup[2,\infty)|x\le -2\text{ and }x\ge 2
+0|x>5\text{ and }x<3|x>2\text{ and }x<1
+1|x>2\text{ and }x<1|x<1\text{ and }x>2
+1|x^2+C|x^2+\text{constant}
+0|2x+C|x^2+\text{constant}
+1|\frac{\pi}{6}+2k\pi|2n\pi+\frac{\pi}{6}
+1|\frac{\pi}{6}+2k\pi|\frac{13\pi}{6}+2\pi n
+1|x=\frac{\pi}{3}+k\pi, x=\frac{\pi}{4}+k\pi|x=\frac\pi4+n\pi, x=\frac\pi3+n\pi
+0|\frac{\pi}{6}+2k\pi|\frac{\pi}{6}+n\pi
+0|k\pi|n\pi+\frac{\pi}{2}
+0|k^2\pi|n^2\pi
+0|n\pi|-n\pi
+1|\vec{i}+2\vec{j}|\mathbf{i}+2\mathbf{j}
+1|2\hat{i}-\hat{j}|-\hat{\jmath}+2\hat{\imath}
+0|2\hat{i}-\hat{j}|2\hat{j}-\hat{i}
+1|\Gamma(\frac12)|\sqrt{\pi}
+1|n!|\Gamma(n+1)
+0|n!|\Gamma(n)
+1|\zeta(2)|\frac{\pi^2}{6}
+0|\zeta(2)|\frac{\pi^2}{8}
+1|\zeta-\zeta^2|\zeta(1-\zeta)
+0|x=2\text{ or }x=-5|x=2\text{ or }y=-5
+0|x=2, x=-5|t=2, t=-5
+1|x=2, x=-5|x_1=2, x_2=-5
+1|x=2\text{ or }x=-5|x\in\{2,-5\}
+0|x=2\text{ or }x=-5|y\in\{2,-5\}
+0|f(\sqrt2)|f(1.4142135623731)
+1|f(\sqrt8)|f(2\sqrt2)
+1|42\text{ inches}|3\text{ feet }6\text{ inches}
+1|3\text{ feet }6\text{ inches}|3.5\text{ feet}
+1|135\text{ minutes}|2\text{ hours }15\text{ minutes}
+0|3\text{ feet }6\text{ inches}|6\text{ feet }3\text{ inches}
+0|5|3\text{ cm }2\text{ kg}
+1|42|\text{Answer: }42
+1|(4,7)|y=7, x=4
+0|(7,4)|y=7, x=4
+0|7,4|y=7, x=4
+0|x=1, y=2|\{1,2\}
+0|x=3, y=4|3\text{ or }4
+1|x=3, y=4|3\text{ and }4
+1|x=2\text{ or }x=3|x_1=2, x_2=3
+1|x_1=2, x_2=3|\{3,2\}
+0|x=1, y=2|]1,2[
+1|x<2|]-\infty,2[
+0|n=2k, k\in\mathbb{N}|2-2p
+0|n=2k, k\in\mathbb{N}|n=-2k, k\in\mathbb{N}
+1|n=2k, k\in\mathbb{N}|n=2m, m\in\mathbb{N}
+1|n=2k, k\in\mathbb{Z}|n=-2k, k\in\mathbb{Z}
 """
 
 

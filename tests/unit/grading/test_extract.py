@@ -51,6 +51,7 @@ ABSENT = [
     ("The answer is 5, I think", "hedged"),
     ("$\\boxed{5}$ (or maybe $\\boxed{7}$)", "hedged"),
     ("\\boxed{5} or 6", "hedged"),
+    ("Either \\boxed{4}, or maybe \\boxed{6}.", "hedged"),
     ("\\boxed{7} is wrong", "no_answer"),
     ("The answer is not $\\boxed{7}$", "no_answer"),
 ]
