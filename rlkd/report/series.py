@@ -60,10 +60,12 @@ def over_seeds(runs: Sequence[Sequence[Line]], most: int) -> dict[str, Curve]:
             values = [run[step] for run in by_step]
             known = [value for value in values if value is not None]
             if len(known) < len(values):
-                mean.append(None), low.append(None), high.append(None)
-                continue
-            middle, spread = statistics.fmean(known), statistics.stdev(known)
-            mean.append(middle), low.append(middle - spread), high.append(middle + spread)
+                known = []
+            middle = statistics.fmean(known) if known else None
+            spread = statistics.stdev(known) if known else 0.0
+            mean.append(middle)
+            low.append(None if middle is None else middle - spread)
+            high.append(None if middle is None else middle + spread)
         if any(value is not None for value in mean):
             found[name] = shorten(Curve(shared, mean, low, high), most)
     return found

@@ -1,5 +1,6 @@
 """Which rollouts a person wants to see: the words of the command line as a filter over columns."""
 
+import operator
 import re
 from collections.abc import Callable, Sequence
 
@@ -23,8 +24,8 @@ SORTS = {
 }
 _COMPARISON = re.compile(r"\s*([\w/.-]+?)\s*(<=|>=|!=|==|=|<|>)\s*(.+?)\s*")
 _COMPARE: dict[str, Callable] = {
-    "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
-    "=": pc.equal, "==": pc.equal, "!=": pc.not_equal,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "=": operator.eq, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 
 
@@ -76,12 +77,10 @@ def comparison(text: str, run: RolloutFiles) -> pc.Expression:
 
 def contains(text: str) -> pc.Expression:
     """Rows whose prompt or completion holds the text, upper and lower case alike."""
-    return _any(
-        [
-            pc.match_substring(pc.field(column), text, ignore_case=True)
-            for column in ("prompt", "completion")
-        ]
-    )
+    # pyarrow makes its functions when it is imported, which a type checker does not see.
+    match = pc.match_substring  # pyright: ignore[reportAttributeAccessIssue]
+    columns = ("prompt", "completion")
+    return _any([match(pc.field(column), text, ignore_case=True) for column in columns])
 
 
 def together(parts: Sequence[pc.Expression]) -> pc.Expression | None:
