@@ -7,6 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
+_STYLES = ("frame.css", "parts.css")
 _SCRIPTS = ("core.js", "chart.js", "curves.js", "panels.js", "rollouts.js", "start.js")
 """In this order, they are one script."""
 
@@ -23,7 +24,7 @@ def page(data: dict[str, Any]) -> str:
         "TITLE": html.escape(f"{names} · rlkd report"),
         # Only this script may run, whatever stands in the data, and nothing may be fetched.
         "SCRIPT_HASH": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "STYLE": _file("report.css"),
+        "STYLE": "\n".join(_file(name) for name in _STYLES),
         "DATA": as_json(data),
         "SCRIPT": script,
     }
