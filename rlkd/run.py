@@ -34,7 +34,7 @@ from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.best import BestWatch
-from rlkd.tracking.callback import EvalCallback, LogCallback
+from rlkd.tracking.callback import EvalCallback, LogCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 from rlkd.tracking.view import RunView
@@ -81,8 +81,8 @@ def train(
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
+    store = None
     try:
-        store = None
         if config.tracking.rollouts_every:
             store = RolloutStore(
                 config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
@@ -92,12 +92,17 @@ def train(
             resumption = trainer.gather_rows([resumption])[0]
         if store is not None and resumption is not None:
             store.attempt = resumption.attempt
+        if store is not None:
+            trainer.add_callback(StoreCallback(store, trainer.gather_rows))
+            trainer.pieces.add("rollouts", store, per_rank=True)
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
         if launch.is_main:
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption)
     finally:
         close(rewards)
+        if store is not None:
+            store.close()
 
 
 def _train(
@@ -201,6 +206,7 @@ def _build_trainer(
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if store else None,
+            token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
         )

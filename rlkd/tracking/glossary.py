@@ -113,6 +113,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "near 0",
     ),
     "train/step_time": ("forward and backward of the step, sampling included", "seconds"),
+    "train/tracking/errors": (
+        "batches of rollouts, all ranks, that could not be written to disk so far",
+        "count; only where there were any",
+    ),
     "train/entropy": (
         "exact entropy of the student's next-token distribution, mean over tokens",
         "nats; a fall to 0 is collapse",
