@@ -245,6 +245,17 @@ def test_charts_are_read_by_keyboard_and_explained(page):
     assert "share of rows whose greedy answer" in texts(page, "#part-curves .tip span")[0]
 
 
+def test_no_two_ticks_of_an_axis_read_alike(page):
+    page.click("#tab-curves")
+    axes = page.run(
+        "[...document.querySelectorAll('#part-curves .chart svg')].map((s) => [...s.querySelectorAll("
+        "'text[text-anchor=end]')].map((t) => t.textContent))"
+    )
+    assert len(axes) > 10
+    for texts_of in axes:
+        assert len(texts_of) == len(set(texts_of)) >= 2
+
+
 def test_the_configs_differences_are_told(page):
     page.click("#tab-config")
     assert texts(page, "#part-config .card:first-of-type tbody th")[:2] == [
