@@ -248,8 +248,8 @@ def test_charts_are_read_by_keyboard_and_explained(page):
 def test_no_two_ticks_of_an_axis_read_alike(page):
     page.click("#tab-curves")
     axes = page.run(
-        "[...document.querySelectorAll('#part-curves .chart svg')].map((s) => [...s.querySelectorAll("
-        "'text[text-anchor=end]')].map((t) => t.textContent))"
+        "[...document.querySelectorAll('#part-curves .chart svg')].map((s) =>"
+        " [...s.querySelectorAll('text[text-anchor=end]')].map((t) => t.textContent))"
     )
     assert len(axes) > 10
     for texts_of in axes:

@@ -180,7 +180,8 @@ for step in range(1, 1000):
 """
 
 
-def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(tmp_path):
+@pytest.mark.parametrize("after", [4, 9, 15])
+def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(after, tmp_path):
     folder = tmp_path / "rollouts"
     process = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -188,7 +189,7 @@ def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(tm
     )  # fmt: skip
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
-    handed = max(int(next(lines)) for _ in range(9))
+    handed = max(int(next(lines)) for _ in range(after))
     process.send_signal(signal.SIGKILL)
     handed = max([handed, *map(int, lines)])
     process.wait()
