@@ -1,4 +1,4 @@
-"""The command `rlkd`: train, evaluate, look into runs, audit data, grade an answer."""
+"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer."""
 
 import argparse
 import os
@@ -12,17 +12,24 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.config.help import describe_fields, list_blocks
 from rlkd.door import check_at_door
 from rlkd.errors import nearest
+from rlkd.export import newest_model
 from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
+from rlkd.stopped import Stopped
 from rlkd.tracking import commands as seeing
+from rlkd.tracking import views
 
 _EXAMPLES = """\
 examples:
   rlkd train configs/quickstart.yaml --dry-run
   rlkd train configs/quickstart.yaml --algorithm.alpha 0.3 --run.name alpha-0.3
   torchrun --nproc_per_node 2 scripts/train.py configs/quickstart.yaml --run.processes 2
+  rlkd train runs/alpha-0.3 --resume
   rlkd eval runs/alpha-0.3 --size 1000
+  rlkd export runs/alpha-0.3 models/alpha-0.3
+  rlkd difficulty runs/alpha-0.3 --band hard
+  rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
   rlkd audit configs/quickstart.yaml
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
@@ -41,7 +48,8 @@ any of them can be set on the command line, in YAML, dots between the names:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2: something that the person wrote is wrong;
-    3: a reward failed on too many rows, the run saved its state and stopped).
+    3: a reward failed on too many rows, the run saved its state and stopped; 75: SIGTERM or SIGUSR1
+    stopped the run, which saved its state; 130: Ctrl-C did).
 
     Args:
         argv: the words after `rlkd`; None: those of this process.
@@ -54,23 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parser.parse_args(words)
         except SystemExit as done:  # argparse has printed its help or its complaint
             return int(done.code or 0)
-        if arguments.command == "train":
-            return _train(arguments, overrides)
-        if arguments.command == "audit":
-            return commands.audit(arguments, overrides)
-        if arguments.command == "grade":
-            return commands.grade(arguments, overrides)
-        if arguments.command == "rollouts":
-            return seeing.rollouts(arguments, overrides)
-        if arguments.command == "report":
-            return seeing.report(arguments, overrides)
-        return _eval(arguments, overrides)
+        return _COMMANDS[arguments.command](arguments, overrides)
     except ConfigError as error:
         print(f"rlkd: {error}", file=sys.stderr)
         return 2
     except TooManyFaults as stop:
         print(f"rlkd: {stop}", file=sys.stderr)
         return 3
+    except Stopped as stop:
+        print(f"rlkd: {stop}", file=sys.stderr)
+        return stop.exit_code
 
 
 def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -81,13 +82,44 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
         return 0
     if arguments.config is None:
         raise ConfigError("rlkd train: which CONFIG?\n  do: rlkd train configs/NAME.yaml")
-    config = configs.load(arguments.config, overrides)
+    if arguments.force_steps and not arguments.resume:
+        raise ConfigError("rlkd train: --force-steps is for --resume, which is not given")
+    config = _config_of(arguments.config, overrides, arguments.resume)
     if arguments.dry_run:
+        if arguments.resume:
+            raise ConfigError("rlkd train: --dry-run checks a new run; leave out --resume")
         _dry_run(config)
         return 0
     from rlkd import run
 
-    run.train(config)
+    run.train(config, resume=arguments.resume, force_steps=arguments.force_steps)
+    return 0
+
+
+def _config_of(target: Path, overrides: list[str], resume: bool) -> RunConfig:
+    """The config in a file, or, to resume, in a run's folder (wherever that has moved to)."""
+    if not target.is_dir():
+        return configs.load(target, overrides)
+    if not resume:
+        raise ConfigError(
+            f"rlkd train: {target} is a folder.\n"
+            f"  do: rlkd train {target} --resume to go on with the run in it; a new run needs a"
+            " CONFIG"
+        )
+    target = target if target.name not in ("", "..") else target.resolve()
+    place = [f"--run.dir={target.parent}", f"--run.name={target.name}"]
+    return configs.load(target / "config.yaml", [*place, *overrides])
+
+
+def _export(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    run = Path(arguments.run)
+    if not (run / "config.yaml").is_file():
+        raise ConfigError(f"rlkd export: {run} is no run (it has no config.yaml)")
+    from rlkd import export
+
+    weights = export.source(run, arguments.checkpoint)
+    export.export(weights, configs.load(run / "config.yaml", overrides), Path(arguments.out))
+    print(f"{weights} -> {arguments.out}")
     return 0
 
 
@@ -128,8 +160,8 @@ def _eval(arguments: argparse.Namespace, overrides: list[str]) -> int:
 def locate(target: Path, config: Path | None) -> tuple[Path, Path]:
     """The model folder and the config file that `rlkd eval TARGET --config CONFIG` means.
 
-    A run's folder gives its final model, or its newest checkpoint while there is none, and its own
-    resolved config; a model's folder needs a config.
+    A run's folder gives its final model, or its newest whole checkpoint while there is none, and
+    its own resolved config; a model's folder needs a config.
 
     Raises:
         ConfigError: neither a run nor a model; a run without a model; a model without a config.
@@ -139,15 +171,7 @@ def locate(target: Path, config: Path | None) -> tuple[Path, Path]:
             f"rlkd eval: there is no folder {target}; give a run's folder or a model's"
         )
     if (target / "config.yaml").is_file():
-        model = target / "model"
-        if not model.is_dir():
-            saved = [p for p in target.glob("checkpoints/checkpoint-*") if p.name[11:].isdecimal()]
-            if not saved:
-                raise ConfigError(
-                    f"rlkd eval: the run {target} has neither a model/ nor a checkpoint"
-                )
-            model = max(saved, key=lambda p: int(p.name[11:]))
-        return model, config or target / "config.yaml"
+        return newest_model(target, "rlkd eval"), config or target / "config.yaml"
     if not (target / "config.json").is_file() and not (target / "adapter_config.json").is_file():
         raise ConfigError(
             f"rlkd eval: {target} is neither a run nor a model.\n"
@@ -183,6 +207,19 @@ def _split(words: list[str], options: set[str]) -> tuple[list[str], list[str]]:
     return plain, overrides
 
 
+_COMMANDS = {
+    "train": _train,
+    "eval": _eval,
+    "audit": commands.audit,
+    "grade": commands.grade,
+    "export": _export,
+    "difficulty": views.difficulty,
+    "curves": views.curves,
+    "rollouts": seeing.rollouts,
+    "report": seeing.report,
+}
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     """The parser, and the options of each subcommand (all other `--words` are overrides)."""
     parser = argparse.ArgumentParser(
@@ -198,8 +235,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "train",
         help="run a config",
         description="Train the model of a config. Exit code 2: the config is wrong; 3: a reward"
-        " failed on too many rows, and the run saved its state and stopped.",
-        usage="rlkd train CONFIG [--dry-run] [--block.key VALUE ...]",
+        " failed on too many rows; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did. After"
+        " 3, 75 and 130 the run has saved its state, and --resume goes on.",
+        usage="rlkd train CONFIG_OR_RUN [--dry-run] [--resume [--force-steps]] [--block.key VALUE"
+        " ...]",
         epilog=_TRAIN_EPILOG.format(blocks=list_blocks(), examples=_EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -227,6 +266,14 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         usage="rlkd grade --gold GOLD COMPLETION",
         allow_abbrev=False,
     )
+    export = added.add_parser(
+        "export",
+        help="write a run's model as a plain Hugging Face folder",
+        description="Write a run's model, adapters merged, with its tokenizer, as transformers and"
+        " vLLM load it.",
+        usage="rlkd export RUN OUT [--checkpoint STEP|best]",
+        allow_abbrev=False,
+    )
     rollouts = added.add_parser(
         "rollouts",
         help="read what a run's model wrote",
@@ -251,6 +298,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "eval": _eval_options(evaluate),
         "audit": commands.audit_options(audit),
         "grade": commands.grade_options(grade),
+        "export": _export_options(export),
+        "difficulty": views.add_difficulty(added),
+        "curves": views.add_curves(added),
         "rollouts": seeing.rollouts_options(rollouts),
         "report": seeing.report_options(report),
     }
@@ -259,7 +309,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
 
 def _train_options(parser: argparse.ArgumentParser) -> set[str]:
     parser.add_argument(
-        "config", metavar="CONFIG", nargs="?", type=Path, help="YAML file of the run"
+        "config",
+        metavar="CONFIG_OR_RUN",
+        nargs="?",
+        type=Path,
+        help="YAML file of the run; with --resume also the run's folder",
     )
     parser.add_argument(
         "--dry-run",
@@ -272,7 +326,29 @@ def _train_options(parser: argparse.ArgumentParser) -> set[str]:
         action="store_true",
         help="list every field of a config (with CONFIG: also those of its algorithm)",
     )
-    return {"--help", "--dry-run", "--help-config"}
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the run's newest whole checkpoint; prints what was restored",
+    )
+    parser.add_argument(
+        "--force-steps",
+        action="store_true",
+        help="with --resume: accept an optim.steps other than the run began with",
+    )
+    return {"--help", "--dry-run", "--help-config", "--resume", "--force-steps"}
+
+
+def _export_options(parser: argparse.ArgumentParser) -> set[str]:
+    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument("out", metavar="OUT", help="folder to write, new or empty")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="STEP|best",
+        help="this checkpoint (default: the final model, or the newest checkpoint while there is"
+        " none)",
+    )
+    return {"--help", "--checkpoint"}
 
 
 def _eval_options(parser: argparse.ArgumentParser) -> set[str]:

@@ -47,9 +47,10 @@ class EntropyControl(TrainerCallback):
         """All there is to save, between two steps."""
         return {"state": self._state, "entropy": self._entropy}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+    def restore(self, state: dict[str, Any]) -> str:
+        """Take up what `state` gave; returns it in words."""
         self._state, self._entropy = state["state"], state["entropy"]
+        return f"coefficient {self._state:.3g}"
 
 
 def control_of(

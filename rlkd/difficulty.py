@@ -183,8 +183,8 @@ class Difficulty:
         rules = {name: getattr(self.rules, name) for name in self.rules.__dataclass_fields__}
         return {"rules": rules, **{key: value.clone() for key, value in self.table().items()}}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take the records of a checkpoint in place of these.
+    def restore(self, state: dict[str, Any]) -> str:
+        """Take the records of a checkpoint in place of these; returns what they are in words.
 
         Raises:
             ValueError: they were kept by other rules.
@@ -199,3 +199,5 @@ class Difficulty:
         self._pass_rate_D = state["pass_rate"].clone()
         self._shortest_D = state["shortest"].clone()
         self._visits_D = state["visits"].clone()
+        visited = int((self._visits_D > 0).sum())
+        return f"{len(self)} prompts, {visited} of them visited"

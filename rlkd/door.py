@@ -166,7 +166,8 @@ def check_output_folder(config: RunConfig) -> Path:
         raise ConfigError(
             f"run.name: {folder} is in use.\n  found: {what}\n"
             "  why: two runs in one folder cannot be told apart afterwards\n"
-            f"  do: choose another name (--run.name {config.run.name}-2), or move {folder} away"
+            f"  do: choose another name (--run.name {config.run.name}-2), or move {folder} away;"
+            " if it is this run, go on with it: --resume"
         )
     return folder
 

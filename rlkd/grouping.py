@@ -57,19 +57,27 @@ class Grouping:
             facts_R3: see `row_facts`.
         """
         key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
+        if (key_NG != key_NG[:, :1]).any():
+            raise ValueError(
+                f"rows {reward_NG.shape[1]} by {reward_NG.shape[1]} are not answers to one prompt: "
+                "advantages and difficulty records would mix prompts"
+            )
         verifiable_NG = verifiable_R.view_as(reward_NG)
+        correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
         groups = self.difficulty.view(
             key_N=key_NG[:, 0],
             reward_NG=reward_NG,
             length_NG=length_NG,
-            correct_NG=verifiable_NG >= 1.0,
-            counted_NG=ended_NG.bool() & ~(reward_NG.isnan() | verifiable_NG.isnan()),
+            correct_NG=correct_NG,
+            counted_NG=ended_NG.bool() & gradable_NG & ~reward_NG.isnan(),
         )
         shaped_NG = self._objective.rewards(groups)
         metrics = difficulty_metrics(groups, self.difficulty.threshold())
+        if gradable_NG.any():
+            metrics["accuracy"] = correct_NG[gradable_NG].double().mean().item()
         for component in self._objective.components:
             metrics |= component.group_measures(groups)
-        if self._objective.components:
+        if self._objective.components and not shaped_NG.isnan().all():
             metrics["reward_shaped"] = shaped_NG.nanmean().item()
         self.difficulty.learn(groups)
         size = reward_NG.shape[1]

@@ -1,15 +1,9 @@
 """A run: from a config to a folder with a trained model and everything that was seen on the way."""
 
-import json
-import os
-import platform
-import subprocess
 import sys
-import time
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -23,6 +17,8 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from rlkd import config as configs
+from rlkd import folder as folders
+from rlkd import resume as resuming
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
@@ -30,30 +26,49 @@ from rlkd.environment import build_environment
 from rlkd.evaluate import answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
+from rlkd.resume import Resumption
 from rlkd.rewarding import ledger, rowcheck
 from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
+from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
+from rlkd.tracking.best import BestWatch
 from rlkd.tracking.callback import EvalCallback, LogCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
+from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
 
-_PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "wandb")
 
-
-def train(config: RunConfig) -> list[dict[str, float]]:
+def train(
+    config: RunConfig, *, resume: bool = False, force_steps: bool = False
+) -> list[dict[str, float]]:
     """Train as the config says; returns the evaluations (`step` and `eval/…` values).
 
+    Args:
+        config: the run.
+        resume: go on from the newest whole checkpoint in the run's folder.
+        force_steps: with `resume`: accept an `optim.steps` other than the run began with.
+
     Raises:
-        ConfigError: something that the person wrote is wrong; nothing was trained.
+        ConfigError: something that the person wrote is wrong, or the run cannot be resumed;
+            nothing was trained.
         TooManyFaults: a reward failed on too many rows; the state and the model were saved.
+        Stopped: a signal stopped the run; the state was saved.
     """
     _quieten()
     launch = read_launch(config.run.processes)
     check_trl_keys(config.trl, set(GRPOConfig.__dataclass_fields__))
-    check_at_door(config, launch.world_size, output=launch.is_main)
+    check_at_door(config, launch.world_size, output=launch.is_main and not resume)
+    resumption = None
+    if resume:
+        finished = resuming.check_config(config, force_steps)
+        if finished is not None:
+            print(f"{config.folder} is finished ({finished}): {config.folder}/model")
+            return []
+        if launch.is_main:
+            resumption = resuming.choose(config, launch.world_size)
     sizes = geometry(config.batch, launch.world_size)
     functions = build_rewards(config)
     rows, heldout = load_splits(config.data)
@@ -66,32 +81,67 @@ def train(config: RunConfig) -> list[dict[str, float]]:
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
-    logger = store = None
+    store = None
     try:
         if config.tracking.rollouts_every:
             store = RolloutStore(
                 config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
             )
         trainer = _build_trainer(config, sizes, store, rewards, rows)
+        if resume:  # the main rank has chosen for all
+            resumption = trainer.gather_rows([resumption])[0]
+        if store is not None and resumption is not None:
+            store.attempt = resumption.attempt
         if store is not None:
             trainer.add_callback(StoreCallback(store, trainer.gather_rows))
-        logger = _open_folder(config, launch)
-        if logger is not None:
+            trainer.pieces.add("rollouts", store, per_rank=True)
+        trainer.pieces.add("data", resuming.Rows(rows, heldout))
+        if launch.is_main:
             rowcheck.save(bad, config.folder / rowcheck.FILE)
-            trainer.add_callback(LogCallback(logger))
-        stop = FaultStop(config)
-        trainer.on_faults = stop.add
-        trainer.add_callback(stop)
-        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stop)
-        trainer.train()
-        trainer.save_model(str(config.folder / "model"))
+        return _train(trainer, config, launch, rewards, heldout, resumption)
     finally:
         close(rewards)
         if store is not None:
             store.close()
+
+
+def _train(
+    trainer: Trainer,
+    config: RunConfig,
+    launch: Launch,
+    rewards: dict[str, Any],
+    heldout: list[Row] | None,
+    resumption: Resumption | None,
+) -> list[dict[str, float]]:
+    logger = _open_folder(config, launch, resumption)
+    try:
+        trainer.pieces.add("metrics", logger)
+        if logger is not None:
+            trainer.add_callback(LogCallback(logger))
+        faults = FaultStop(config)
+        trainer.on_faults = faults.add
+        trainer.add_callback(faults)
+        trainer.pieces.add("faults", faults)
+        signals = StopSignals(lambda code: max(trainer.gather_rows([code])))
+        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, (faults, signals))
+        trainer.add_callback(signals)
+        if logger is not None:
+            records, prompts = trainer.difficulty, trainer.training_prompts
+            trainer.add_callback(RunView(config.folder, logger, records, prompts))
+        if resumption is not None:
+            resuming.announce(trainer, config, resumption)
+        with signals:
+            trainer.train(resumption.checkpoint if resumption is not None else None)
+            if not signals.exit_code:
+                folders.save_model(trainer, config.folder)
+            if launch.is_main:
+                why = _why_ended(trainer, faults, signals)
+                folders.end(config.folder, why, trainer.state.global_step)
+    finally:
         if logger is not None:
             logger.close()
-    stop.raise_if_stopped()
+    signals.raise_if_stopped(config.folder)
+    faults.raise_if_stopped()
     return evaluations.history if evaluations is not None else []
 
 
@@ -247,16 +297,17 @@ def _add_evaluation(
     rewards: dict[str, Any],
     heldout: list[Row] | None,
     logger: RunLogger | None,
-    stop: FaultStop,
+    stops: tuple[FaultStop, StopSignals],
 ) -> EvalCallback | None:
     if heldout is None:
         return None
     accelerator = trainer.accelerator
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
+    faults, signals = stops
 
     def run(step: int) -> dict[str, float]:
-        if stop.complaint is not None:
+        if faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
         scored = _score_rows(model, trainer.processing_class, share, rewards, config)
@@ -271,67 +322,47 @@ def _add_evaluation(
             print(f"eval at step {step}: {shown}", file=sys.stderr, flush=True)
         return values
 
-    callback = EvalCallback(run, config.eval.every, config.eval.at_start)
+    watch = None
+    if config.eval.best is not None:
+        highest = config.eval.best_is == "highest"
+        watch = BestWatch(f"eval/{config.eval.best}", highest, config.eval.patience)
+        trainer.checkpoints.best = lambda: watch.best
+    callback = EvalCallback(
+        run, config.eval.every, config.eval.at_start,
+        skip=lambda: signals.exit_code != 0, watch=watch,
+    )  # fmt: skip
     trainer.add_callback(callback)
+    trainer.pieces.add("evaluations", callback)
     return callback
 
 
-def _open_folder(config: RunConfig, launch: Launch) -> RunLogger | None:
+def _open_folder(
+    config: RunConfig, launch: Launch, resumption: Resumption | None
+) -> RunLogger | None:
     """Write what is known before the first step; only the main process, which gets a logger."""
     if not launch.is_main:
         return None
-    folder = config.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    resolved = configs.resolved(config)
-    (folder / "config.yaml").write_text(configs.dump(resolved), encoding="utf-8")
-    about = json.dumps(_about(config, launch), indent=2)
-    (folder / "run.json").write_text(about + "\n", encoding="utf-8")
+    if resumption is None:
+        about = folders.start(config, launch)
+    else:
+        about = folders.go_on(config, launch, resumption.step)
     return RunLogger(
-        folder,
+        config.folder,
         config.run.name,
         config.tracking.project,
-        resolved.model_dump(mode="json"),
+        configs.resolved(config).model_dump(mode="json"),
         config.tracking.wandb,
+        run_id=about["wandb_id"],
+        attempt=resumption.attempt if resumption is not None else 1,
     )
 
 
-def _about(config: RunConfig, launch: Launch) -> dict[str, Any]:
-    from rlkd import __version__
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
-    return {
-        "rlkd": __version__,
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _commit(),
-        "seed": config.run.seed,
-        "argv": sys.argv,
-        "processes": launch.world_size,
-        "device": device or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "host": platform.node(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "pid": os.getpid(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the working directory, with `+changes` where it has uncommitted ones."""
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, check=True, timeout=10,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+changes" if changes.strip() else "")
+def _why_ended(
+    trainer: Trainer, faults: FaultStop, signals: StopSignals
+) -> Literal["signal", "faults", "all steps", "early stop"]:
+    if signals.exit_code:
+        return "signal"
+    if faults.complaint is not None:
+        return "faults"
+    done = trainer.state.global_step >= trainer.args.max_steps
+    return "all steps" if done else "early stop"

@@ -22,6 +22,7 @@ from rlkd import handover
 from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.component import Component, Composed, Means
 from rlkd.batch import TokenBatch
+from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
 from rlkd.grouping import Grouping, row_facts
@@ -45,7 +46,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(GRPOTrainer):
+class Trainer(Resumable, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -100,8 +101,7 @@ class Trainer(GRPOTrainer):
         self._gathered_rewards: Tensor | None = None
         self._gathered_facts: Tensor | None = None
         self._verifiable = handover.place_of(verifiable, self.reward_func_names)
-        prompts = self.train_dataset["prompt"] if isinstance(self.train_dataset, Dataset) else ()
-        self._grouping = Grouping(self.objective, prompts)
+        self._grouping = Grouping(self.objective, self.training_prompts())
         self.entropy_control = control_of(self.objective.components, self._sum_over_ranks)
         if self.entropy_control is not None:
             self.add_callback(self.entropy_control)
@@ -109,6 +109,10 @@ class Trainer(GRPOTrainer):
         self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
+        self._start_checkpoints()
+        self.pieces.add("difficulty", self.difficulty)
+        if self.entropy_control is not None:
+            self.pieces.add("entropy_control", self.entropy_control)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -116,8 +120,13 @@ class Trainer(GRPOTrainer):
 
     @property
     def difficulty(self) -> Difficulty:
-        """What is remembered of each prompt."""
+        """What is remembered of each prompt; the same on every rank."""
         return self._grouping.difficulty
+
+    def training_prompts(self) -> list[Any]:
+        """All training prompts, as the data has them; none where they are streamed."""
+        data = self.train_dataset
+        return list(data["prompt"]) if isinstance(data, Dataset) else []
 
     # -- the teacher --------------------------------------------------------------------------
 

@@ -28,10 +28,16 @@ def _payloads(data: bytes):
 
 def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The history rows and the config of the one .wandb file under `folder`."""
+    (path,) = folder.rglob("*.wandb")
+    rows, config, _ = read_file(path)
+    return rows, config
+
+
+def read_file(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """The history rows, the config and the run's id of a .wandb file."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.rglob("*.wandb")
-    rows, config = [], {}
+    rows, config, run_id = [], {}, ""
     for payload in _payloads(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(payload)
@@ -39,9 +45,10 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             items = record.history.item
             rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
         if record.HasField("run"):
+            run_id = record.run.run_id
             for update in record.run.config.update:
                 config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
         if record.HasField("config"):
             for update in record.config.update:
                 config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
-    return rows, config
+    return rows, config, run_id

@@ -76,6 +76,12 @@ class RunConfig(Block):
                 "null (and eval.every to 0), or remove environment"
             )
         labels = [reward.label for reward in self.rewards]
+        metrics = ["accuracy", "length", "truncated", *(f"reward/{label}" for label in labels)]
+        if self.eval.best is not None and self.eval.best not in metrics:
+            raise ValueError(
+                f"eval.best is {self.eval.best!r}, which no evaluation gives; it gives "
+                f"{', '.join(metrics)}"
+            )
         for i, label in enumerate(labels):
             if label in labels[:i]:
                 raise ValueError(

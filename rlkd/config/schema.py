@@ -221,6 +221,28 @@ class Eval(Block):
     """Prompts per generation pass and process."""
     max_completion_length: int | None = Field(default=None, gt=0)
     """Most tokens of an answer; null: as in sampling."""
+    best: str | None = None
+    """Metric that compares evaluations after the first step: `accuracy`, `length`, `truncated` or
+    `reward/NAME`. A new best saves a checkpoint, which is kept beside the newest; null: none."""
+    best_is: Literal["highest", "lowest"] = "highest"
+    """Which value of that metric is the best."""
+    patience: int = Field(default=0, ge=0)
+    """Evaluations in a row without a new best after which the run stops early; 0: never."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Eval":
+        if self.best is not None and not self.every:
+            raise ValueError(
+                f"best is {self.best!r} but every is 0: there is one evaluation after the first "
+                "step, the last, and nothing to compare; set every, or best to null"
+            )
+        if self.best is None and (self.patience or self.best_is != "highest"):
+            name = "patience" if self.patience else "best_is"
+            raise ValueError(
+                f"{name} is {getattr(self, name)!r} but best is null: no metric says what is "
+                f"better; set best (accuracy, length, truncated, reward/NAME), or leave {name} out"
+            )
+        return self
 
 
 class Run(Block):
@@ -233,9 +255,10 @@ class Run(Block):
     seed: int = Field(default=0, ge=0)
     """Seed of sampling, shuffling and adapters."""
     save_every: int = Field(default=0, ge=0)
-    """Optimiser steps between checkpoints; 0: only the final model."""
+    """Optimiser steps between checkpoints, from which a run can be resumed; 0: only the final model
+    (and what eval.best or a signal saves)."""
     keep: int = Field(default=2, gt=0)
-    """Checkpoints to keep, the newest."""
+    """Checkpoints to keep, the newest; with eval.best also the best."""
     processes: int | None = Field(default=None, gt=0)
     """Number of processes that the launch must have; null: any."""
     deterministic: bool = False

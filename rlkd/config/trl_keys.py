@@ -86,7 +86,9 @@ REFUSED = {
     "remove_unused_columns": "the rewards need the data's columns, so it is always false",
     "num_generations_eval": _EVAL,
     "load_best_model_at_end": "no metric of TRL's evaluation exists to choose by",
-    "resume_from_checkpoint": "TRL does not read it from its config: it would have no effect",
+    "save_only_model": "a run could not be resumed from its checkpoints",
+    "ignore_data_skip": "a resumed run would begin its data anew",
+    "resume_from_checkpoint": "it would have no effect; do: rlkd train RUN --resume",
 }
 """GRPOConfig field -> why no run may set it."""
 

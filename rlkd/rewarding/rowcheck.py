@@ -85,6 +85,7 @@ def report(bad: list[BadRow], more: Path | None = None) -> None:
 def save(bad: list[BadRow], path: Path) -> None:
     """Write them all, one JSON object a line; no file where there are none."""
     if bad:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(asdict(b)) + "\n" for b in bad), encoding="utf-8")
 
 

@@ -78,6 +78,25 @@ class FaultStop(TrainerCallback):
         for name, watch in self._watches.items():
             watch.add(counts.get(name, {}))
 
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece."""
+        return {
+            name: {"recent": list(watch.recent), "by_status": dict(watch.by_status)}
+            for name, watch in self._watches.items()
+            if watch.complaint is None
+        }
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece. One that stopped the run begins anew: it is mended."""
+        for name, counts in state.items():
+            watch = self._watches[name]
+            watch.recent.extend(tuple(pair) for pair in counts["recent"])
+            watch.by_status.update(counts["by_status"])
+        total = sum(sum(watch.by_status.values()) for watch in self._watches.values())
+        anew = sorted(self._watches.keys() - state.keys())
+        said = f"{total} rows of the run so far got no value"
+        return said + (f"; counted anew: {', '.join(anew)}" if anew else "")
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
@@ -95,5 +114,6 @@ class FaultStop(TrainerCallback):
                 f"  saved: {self._folder}/checkpoints/checkpoint-{self._step} and"
                 f" {self._folder}/model\n"
                 "  do: read the warnings above, which show the rows; fix the reward, raise its"
-                " deadline_s or memory_gb, or raise max_fault_share (1 never stops)"
+                " deadline_s or memory_gb, or raise max_fault_share (1 never stops); then go on:"
+                f" rlkd train {self._folder} --resume"
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rlkd.tracking.best import BestWatch
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 
@@ -71,36 +72,83 @@ class StoreCallback(TrainerCallback):
 
 
 class EvalCallback(TrainerCallback):
-    """Calls `evaluate(step)` before the first step, every `every` steps and after the last."""
+    """Calls `evaluate(step)` before the first step, every `every` steps and after the last.
+
+    A piece of a checkpoint: a resumed run neither repeats an evaluation nor forgets one.
+
+    Args:
+        evaluate: gives the values of one evaluation (`eval/…`), the same on every rank.
+        skip: asked after the last step: true leaves that evaluation out (the run was stopped).
+        watch: compares evaluations; a new best one saves a checkpoint, and one after which its
+            patience is exhausted ends the training.
+    """
 
     def __init__(
-        self, evaluate: Callable[[int], dict[str, float]], every: int, at_start: bool
+        self,
+        evaluate: Callable[[int], dict[str, float]],
+        every: int,
+        at_start: bool,
+        *,
+        skip: Callable[[], bool] = lambda: False,
+        watch: BestWatch | None = None,
     ) -> None:
         self._evaluate = evaluate
         self._every = every
         self._at_start = at_start
+        self._skip = skip
+        self._watch = watch
         self._last_step = -1
         self.history: list[dict[str, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece."""
+        watch = self._watch.state() if self._watch is not None else None
+        return {"history": self.history, "last_step": self._last_step, "watch": watch}
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece."""
+        self.history, self._last_step = state["history"], state["last_step"]
+        self._at_start = False  # the run has started long ago
+        said = f"{len(self.history)} evaluations"
+        if self._watch is not None and state["watch"] is not None:
+            self._watch.restore(state["watch"])
+            if self._watch.best is not None:
+                best = self._watch.best
+                said += f", best {best.metric} {best.value:.4g} at step {best.step}"
+        return said
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """See TrainerCallback."""
         if self._at_start:
-            self._run(state.global_step)
+            self._run(state.global_step, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self._every and state.global_step % self._every == 0:
-            self._run(state.global_step)
+        """See TrainerCallback. Comes before the checkpoint of the step, which then knows of it."""
+        step = state.global_step
+        due = self._every and step % self._every == 0
+        if due or (step >= state.max_steps and self._watch is not None):
+            self._run(step, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._run(state.global_step)
+        """See TrainerCallback."""
+        if not self._skip():
+            self._run(state.global_step, control)
 
-    def _run(self, step: int) -> None:
+    def _run(self, step: int, control: TrainerControl) -> None:
         if step == self._last_step:
             return
         self._last_step = step
-        self.history.append({"step": step, **self._evaluate(step)})
+        values = self._evaluate(step)
+        self.history.append({"step": step, **values})
+        if self._watch is None:
+            return
+        if self._watch.add(step, values):
+            control.should_save = True
+        if self._watch.exhausted:
+            control.should_training_stop = True

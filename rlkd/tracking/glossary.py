@@ -54,6 +54,11 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "made of",
         "only with components",
     ),
+    "train/accuracy": (
+        "share of the gradable rollouts with the verifiable reward's full mark, truncated ones "
+        "included",
+        "higher is better",
+    ),
     "train/frac_reward_zero_std": ("share of rollouts in groups without spread (TRL)", "low"),
     "train/groups/no_signal": (
         "share of groups whose rewards are all equal: no gradient, and no teacher signal in RLAD",
@@ -66,8 +71,8 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "train/difficulty/hard_set": ("share of the step's prompts that CEEH treats as hard (D_h)", ""),
     "train/difficulty/*/share": (
-        "share of the step's prompts whose historical pass rate was below 1/3 (hard), up to 2/3 "
-        "(middle), above (easy), not known (new: first visit)",
+        "share of the step's prompts whose historical pass rate before the step was below 1/3 "
+        "(hard), up to 2/3 (middle), above (easy), not known (new: first visit)",
         "hard empties and easy fills",
     ),
     "train/difficulty/*/accuracy": (
@@ -75,7 +80,8 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "higher is better",
     ),
     "train/difficulty/*/pass@*": (
-        "share of the band's groups with a correct answer, of groups of which all count",
+        "probability that one of k answers is right, for k = G and G/2: unbiased, 1 − C(n−c, k)"
+        " / C(n, k), mean over the band's groups of which at least k answers count",
         "falls where exploration dies",
     ),
     "train/difficulty/*/length": ("mean tokens of the counted answers of that band", "tokens"),

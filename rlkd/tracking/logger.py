@@ -5,8 +5,11 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rlkd.checkpoints.manifest import CheckpointError, sync
 
 logger = logging.getLogger(__name__)
 
@@ -16,31 +19,53 @@ class RunLogger:
 
     A tracker that fails says so once and is left alone: the numbers are on disk already.
 
+    A piece of a checkpoint. A resumed run's metrics.jsonl is cut back to the checkpoint, so that
+    each step has one line; the lines of the discarded attempt go to
+    discarded/attempt-N/metrics.jsonl. W&B takes nothing back: there, offline, the run has one file
+    per attempt under the same id, and the steps trained twice are twice in the charts.
+
     Args:
         folder: the run's.
         config: the resolved config, for the tracker.
         wandb_mode: offline (files in the run's folder, for `wandb sync`), online, disabled.
+        run_id: of the W&B run: the same one goes on; None: a new one.
+        attempt: 1, and one more each time the run is resumed.
     """
 
     def __init__(
-        self, folder: Path, name: str, project: str, config: dict[str, Any], wandb_mode: str
+        self,
+        folder: Path,
+        name: str,
+        project: str,
+        config: dict[str, Any],
+        wandb_mode: str,
+        run_id: str | None = None,
+        attempt: int = 1,
     ) -> None:
-        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._folder = folder
+        self._attempt = attempt
+        # W&B wants its own count of rows to go on where the last attempt's file ends.
+        self._logged = _lines_of_all_attempts(folder)
+        self._path = folder / "metrics.jsonl"
+        self._file = self._path.open("a", encoding="utf-8")
         self._started = time.time()
         self._tracker: Any = None
+        self._charts_work = True
         if wandb_mode != "disabled":
-            self._tracker = self._start_wandb(folder, name, project, config, wandb_mode)
+            self._tracker = self._start_wandb(name, project, config, wandb_mode, run_id)
 
     def _start_wandb(
-        self, folder: Path, name: str, project: str, config: dict[str, Any], mode: str
+        self, name: str, project: str, config: dict[str, Any], mode: str, run_id: str | None
     ) -> Any:
         try:
             import wandb
 
             # The log of a run that trains for a day does not belong in the terminal.
             os.environ.setdefault("WANDB_SILENT", "true")
+            again = "allow" if mode == "online" and self._attempt > 1 else None
             tracker = wandb.init(
-                project=project, name=name, dir=str(folder), config=config, mode=mode  # type: ignore[arg-type]
+                project=project, name=name, dir=str(self._folder), config=config,
+                mode=mode, id=run_id, resume=again,  # type: ignore[arg-type]
             )  # fmt: skip
             tracker.define_metric("train/step")
             tracker.define_metric("*", step_metric="train/step")
@@ -62,9 +87,67 @@ class RunLogger:
         self._file.flush()
         if self._tracker is not None:
             try:
-                self._tracker.log({"train/step": step, **metrics})
+                self._tracker.log({"train/step": step, **metrics}, step=self._logged)
             except Exception as error:
                 self._give_up(error)
+        self._logged += 1
+
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece: how far metrics.jsonl was, and the clock."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"bytes": self._path.stat().st_size, "seconds": time.time() - self._started}
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece."""
+        written, wanted = self._path.read_bytes(), state["bytes"]
+        if len(written) < wanted:
+            raise CheckpointError(
+                f"{self._path} has {len(written)} bytes, and had {wanted} when the checkpoint was"
+                " written: lines are missing.\n  do: put the file back as it was"
+            )
+        lines = written[wanted:].count(b"\n")
+        if written[wanted:]:
+            aside = discarded(self._folder, self._attempt) / "metrics.jsonl"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(written[wanted:])
+            sync(aside)
+        self._file.close()
+        os.truncate(self._path, wanted)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._started = time.time() - state["seconds"]
+        return f"{wanted} bytes of metrics.jsonl" + (
+            f"; {lines} later lines set aside" * bool(lines)
+        )
+
+    def log_points(
+        self, step: int, name: str, columns: Sequence[str], points: Sequence[Sequence[float]]
+    ) -> None:
+        """Give the tracker a table with a chart of its second column (x) against its third.
+
+        Points and no line: W&B's line joins points in the order of x. Each call adds to the
+        history; what was logged before stays. A chart that fails says so once, is left out from
+        there on, and costs no number.
+        """
+        if self._tracker is None or not self._charts_work:
+            return
+        try:
+            import wandb
+            import wandb.plot
+
+            table = wandb.Table(columns=list(columns), data=[list(point) for point in points])
+            title = f"{columns[2]} against {columns[1]}"
+            chart = wandb.plot.scatter(table, columns[1], columns[2], title)
+            self._tracker.log({"train/step": step, name: chart})
+        except Exception as error:
+            self._charts_work = False
+            logger.warning(
+                "W&B failed at the chart %s (%s: %s), which is left out from here on; the run and "
+                "its numbers go on",
+                name,
+                type(error).__name__,
+                error,
+            )
 
     def close(self) -> None:
         """Close the file and end the tracker's run."""
@@ -84,6 +167,16 @@ class RunLogger:
             error,
             self._file.name,
         )
+
+
+def discarded(folder: Path, attempt: int) -> Path:
+    """Where attempt number `attempt` puts what the one before it wrote after the checkpoint."""
+    return folder / "discarded" / f"attempt-{attempt - 1}"
+
+
+def _lines_of_all_attempts(folder: Path) -> int:
+    files = [folder / "metrics.jsonl", *folder.glob("discarded/*/metrics.jsonl")]
+    return sum(path.read_bytes().count(b"\n") for path in files if path.is_file())
 
 
 def _json_number(value: Any) -> Any:

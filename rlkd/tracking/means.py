@@ -23,6 +23,14 @@ class Means:
             pair = torch.stack([total.detach().float(), number.detach().float()])
             self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
+    def state(self) -> dict[str, Tensor]:
+        """The sums not read yet, for a checkpoint; `restore` takes them."""
+        return dict(self._sums)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        self._sums = dict(state)
+
     def pop(self, reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """The means, over all ranks, and forget them. A metric that counted nothing is left out.
 

@@ -75,6 +75,19 @@ class RolloutStore:
                 self.folder, len(self._open), self.rank, _CLOSE_S,
             )  # fmt: skip
 
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece: what a checkpoint has learnt from is on the disk
+        before it."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._open, _CLOSE_S):
+                logger.warning("rollouts: the disk of %s does not answer", self.folder)
+        return {"errors": self.errors}
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece."""
+        self.errors = state["errors"]
+        return f"{self.errors} batches that could not be written"
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -105,12 +118,7 @@ class RolloutStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = len(rollouts.prompts)
         path = self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
-        unfinished = path.with_suffix(".tmp")
-        try:
-            pq.write_table(self._table(rollouts, rows), unfinished)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(self._table(rollouts, rows), path)
         line = {"step": rollouts.step, "rank": self.rank, "attempt": self.attempt, "rows": rows}
         text = json.dumps({**line, "file": path.name}) + "\n"
         # One write to a file opened for appending: lines of several ranks do not mix.
@@ -118,16 +126,48 @@ class RolloutStore:
             file.write(text.encode())
 
     def _table(self, rollouts: Rollouts, rows: int) -> pa.Table:
-        prompts = [
-            p if isinstance(p, str) else json.dumps(p, ensure_ascii=False)
-            for p in rollouts.prompts
-        ]  # fmt: skip
         columns: dict[str, list[Any]] = {
             "step": [rollouts.step] * rows,
             "rank": [self.rank] * rows,
             "attempt": [self.attempt] * rows,
-            "prompt": prompts,
+            "prompt": [prompt_text(prompt) for prompt in rollouts.prompts],
             "completion": rollouts.completions,
             **rollouts.columns,
         }
         return pa.table({name: pa.array(v, type_of(name)) for name, v in columns.items()})
+
+
+def write_whole(table: pa.Table, path: Path) -> None:
+    """A parquet file that appears whole or not at all."""
+    unfinished = path.with_suffix(".tmp")
+    try:
+        pq.write_table(table, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def prompt_text(prompt: Any) -> str:
+    """Text as it is, chat messages as JSON."""
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+
+
+def discard_after(folder: Path, step: int, aside: Path) -> int:
+    """Move the files of batches first learnt from after `step` to `aside`, and take them out of the
+    manifest; returns how many."""
+    files = [path for path in folder.glob("step-*-rank*.parquet") if _step_of(path) > step]
+    for path in files:
+        aside.mkdir(parents=True, exist_ok=True)
+        os.replace(path, aside / path.name)
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        unfinished = manifest.with_suffix(".tmp")
+        unfinished.write_text("".join(kept), encoding="utf-8")
+        os.replace(unfinished, manifest)
+    return len(files)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.split("-")[1])

@@ -99,6 +99,17 @@ def test_a_run_on_two_processes_writes_one_folder(tmp_path):
         total = sum(tokens for part in both for tokens in part["tokens"])
         assert sum(gaps) / total == pytest.approx(line["train/teacher/gap"], abs=1e-4)
     assert (run / "model" / "model.safetensors").is_file()
+    # Both ranks' groups are in the records, which one of them wrote.
+    visits = dict.fromkeys((prompt for part in stored.values() for prompt in part["prompt"]), 0)
+    for step in (1, 2):
+        both = [stored[f"step-00000{step}-rank{rank}.parquet"] for rank in (0, 1)]
+        for prompt in {prompt for part in both for prompt in part["prompt"]}:
+            visits[prompt] += 1
+    records = pq.read_table(run / "difficulty.parquet").to_pylist()
+    assert {row["prompt"]: row["visits"] for row in records if row["visits"]} == visits
+    assert sorted(path.name for path in run.glob("*.p*")) == [
+        "difficulty.parquet", "length_accuracy.png",
+    ]  # fmt: skip
 
 
 def test_one_process_where_two_were_wanted_is_an_error():

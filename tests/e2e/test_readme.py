@@ -109,9 +109,9 @@ def beside():
         process.wait()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)  # two dozen commands, most of which load torch and TRL
 def test_every_command_works_in_the_order_of_the_page(project, beside):
-    done = []
+    done = {}
     for command in COMMANDS:
         if any(command.startswith(beginning) for beginning in ELSEWHERE):
             continue
@@ -120,7 +120,7 @@ def test_every_command_works_in_the_order_of_the_page(project, beside):
             continue
         result = run(here(command), project)
         assert result.returncode == 0, f"{command}\n{result.stdout[-500:]}{result.stderr[-2000:]}"
-        done.append(command)
+        done[command] = result.stdout
     assert len(done) >= 6
     for name, rewards in (
         ("judged", ("accuracy", "judge", "score", "my_rm")),
@@ -129,6 +129,16 @@ def test_every_command_works_in_the_order_of_the_page(project, beside):
         lines = (project / "runs" / name / "metrics.jsonl").read_text().splitlines()
         (row,) = [row for row in map(json.loads, lines) if "train/loss" in row]
         assert [row[f"train/rewards/{reward}/faults"] for reward in rewards] == [0] * len(rewards)
+    (sample,) = [text for kind, text in BLOCKS if kind == "text"]
+    shown = done[".venv/bin/rlkd difficulty runs/ceeh --limit 3"]
+    # Of two steps' prompts, where the page shows the whole run's.
+    assert outline(shown)[:9] == outline(sample)[:9]
+    assert len(outline(sample)) == 13
+
+
+def outline(text: str) -> list[str]:
+    """The lines of a table without its numbers and without the width of its columns."""
+    return [" ".join(re.sub(r"\d+(\.\d+)?", "#", line).split()) for line in text.splitlines()]
 
 
 def test_the_fifteen_lines_are_not_more_than_that():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rlkd
+from rlkd.checkpoints import manifest
 from rlkd.cli import locate, main
 from rlkd.config import ConfigError, load
 
@@ -44,7 +45,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
     """Stands in for rlkd.run; what it was called with."""
     made: list = []
     run = types.ModuleType("rlkd.run")
-    run.train = lambda config: made.append(config)  # pyright: ignore
+
+    def train(config, *, resume, force_steps):
+        made.append((config, resume, force_steps) if resume else config)
+
+    run.train = train  # pyright: ignore
 
     def evaluate(model, config):
         made.append((model, config))
@@ -76,6 +81,26 @@ def test_train_hands_the_config_over(calls: list):
     words = ["train", "--optim.steps", "6", "run.yaml", "--teacher.check=warn", "--run.seed", "3"]
     assert main(words) == 0
     assert calls == [load("run.yaml", ["--optim.steps=6", "--teacher.check=warn", "--run.seed=3"])]
+
+
+def test_resume_takes_a_config_or_a_run_wherever_it_lies(run_folder: Path, calls: list):
+    assert main(["train", "run.yaml", "--resume", "--run.keep=9"]) == 0
+    assert calls.pop() == (load("run.yaml", ["--run.keep=9"]), True, False)
+    moved = run_folder.rename(run_folder.parent.parent / "elsewhere")
+    assert main(["train", str(moved), "--resume", "--force-steps", "--optim.steps=9"]) == 0
+    config, resume, force = calls.pop()
+    assert (config.folder, config.optim.steps) == (moved, 9)
+    assert (resume, force) == (True, True)
+
+
+def test_words_that_make_no_sense_with_or_without_resume(run_folder: Path, capsys, calls: list):
+    assert "--force-steps is for --resume" in complaint(
+        capsys, "train", "run.yaml", "--force-steps"
+    )
+    assert "leave out --resume" in complaint(capsys, "train", "run.yaml", "--dry-run", "--resume")
+    assert f"{run_folder} is a folder" in complaint(capsys, "train", str(run_folder))
+    assert "no such config" in complaint(capsys, "train", "models", "--resume")
+    assert calls == []
 
 
 def test_a_wrong_config_is_told_without_a_traceback(capsys, calls: list):
@@ -208,8 +233,12 @@ def test_eval_of_a_run(run_folder: Path, capsys, calls: list):
 
 def test_eval_of_an_unfinished_run_takes_the_newest_checkpoint(run_folder: Path):
     (run_folder / "model").rmdir()
-    for step in (9, 10):
-        (run_folder / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+    for step in (9, 10, 11):
+        folder = run_folder / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        if step < 11:  # the newest was not written to its end
+            manifest.write(folder, step, 1, {}, None)
     model, config = locate(run_folder, None)
     assert model.name == "checkpoint-10"
     assert config == run_folder / "config.yaml"
@@ -226,7 +255,9 @@ def test_eval_of_neither(run_folder: Path, capsys):
     assert "there is no folder nope" in complaint(capsys, "eval", "nope")
     assert "models is neither a run nor a model" in complaint(capsys, "eval", "models")
     (run_folder / "model").rmdir()
-    assert "has neither a model/ nor a checkpoint" in complaint(capsys, "eval", str(run_folder))
+    assert "has neither a model/ nor a whole checkpoint" in complaint(
+        capsys, "eval", str(run_folder)
+    )
 
 
 def test_eval_without_heldout_rows(run_folder: Path, capsys):

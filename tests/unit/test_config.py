@@ -462,6 +462,31 @@ def test_evaluation_without_rows():
     assert "eval.every is 2 but data.eval is null" in refusal(minimal, "--eval.every", "2")
 
 
+HELDOUT = ["--data.eval={use: 'envs.arithmetic:rows', size: 4}", "--eval.every=1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--eval.best=accuracy", "--eval.every=0"],
+            "best is 'accuracy' but every is 0: there is one evaluation",
+        ),
+        (["--eval.patience=3"], "patience is 3 but best is null: no metric says what is better"),
+        (["--eval.best_is=lowest"], "best_is is 'lowest' but best is null"),
+        (["--eval.best=acuracy"], "eval.best is 'acuracy', which no evaluation"),
+        (["--eval.best=reward/none"], "it gives accuracy, length, truncated, rew"),
+    ],
+)
+def test_what_cannot_be_compared(words: list[str], message: str):
+    assert message in refusal(minimal, *HELDOUT, *words)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "length", "truncated", "reward/accuracy"])
+def test_metrics_that_can_be_compared(name: str):
+    assert minimal(*HELDOUT, f"--eval.best={name}").eval.best == name
+
+
 def test_two_rewards_of_one_name():
     text = refusal(minimal, "--rewards.1.use", "other:accuracy")
     assert "rewards.0 and rewards.1 are both called 'accuracy'" in text

@@ -53,7 +53,7 @@ def test_a_tracker_that_breaks_in_the_middle_is_left_out_once(tmp_path, caplog):
     class Broken:
         calls = 0
 
-        def log(self, values):
+        def log(self, values, step):
             Broken.calls += 1
             raise OSError("500")
 
