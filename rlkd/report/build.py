@@ -20,7 +20,7 @@ _NO_DIFFERENCE = ("run.name", "run.dir", "run.seed", "tracking.")
 """Keys in which seeds of the same experiment may differ."""
 SECTIONS = (
     ("Evaluation", ("eval/",)),
-    ("Reward", ("train/reward", "train/groups/", "train/frac_reward")),
+    ("Reward", ("train/reward", "train/accuracy", "train/groups/", "train/frac_reward")),
     ("Difficulty", ("train/difficulty/",)),
     ("Length", ("train/completions/",)),
     ("Teacher", ("train/teacher/",)),

@@ -64,6 +64,12 @@ def test_the_manifest_names_every_file_with_its_rows(tmp_path):
     assert reading.rollouts(tmp_path).rows == 10
 
 
+def test_the_manifest_is_read_without_files_that_were_set_aside(tmp_path):
+    stored(tmp_path / "rollouts", rollouts(1), rollouts(2))
+    (tmp_path / "rollouts" / "step-000002-rank0.parquet").unlink()
+    assert [entry["step"] for entry in reading.manifest(tmp_path)] == [1]
+
+
 def test_chat_prompts_are_stored_as_json(tmp_path):
     (row, _) = stored(tmp_path, rollouts(1, prompt=[{"role": "user", "content": "1+1?"}]))
     assert json.loads(row["prompt"]) == [{"role": "user", "content": "1+1?"}]
