@@ -1,6 +1,7 @@
 """A headless Chromium through its debugging pipe: no driver, no package, only the browser."""
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -23,7 +24,7 @@ class Browser:
     """One page. What the console, the log and uncaught errors said is in `complaints`."""
 
     def __init__(self) -> None:
-        self._profile = tempfile.TemporaryDirectory()
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_it, ours_out = os.pipe()
         ours_in, from_it = os.pipe()
         words = [
@@ -49,8 +50,14 @@ class Browser:
             self.send(f"{domain}.enable")
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+            self._session = None
+            self.send("Browser.close")
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._out)
         os.close(self._in)
         self._profile.cleanup()

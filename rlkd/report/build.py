@@ -13,14 +13,14 @@ from rlkd.report import samples, series
 from rlkd.tracking import glossary, reading
 
 POINTS = 400
-"""Of a curve, for a single run; several share three times as many."""
+"""Of a curve, for a single run; several runs, and groups of seeds, share twice as many."""
 ROLLOUT_BYTES = 1_400_000
 """Of the rollouts of all runs together."""
 _NO_DIFFERENCE = ("run.name", "run.dir", "run.seed", "tracking.")
 """Keys in which seeds of the same experiment may differ."""
 SECTIONS = (
     ("Evaluation", ("eval/",)),
-    ("Reward", ("train/reward", "train/groups/", "train/frac_reward")),
+    ("Reward", ("train/reward", "train/accuracy", "train/groups/", "train/frac_reward")),
     ("Difficulty", ("train/difficulty/",)),
     ("Length", ("train/completions/",)),
     ("Teacher", ("train/teacher/",)),
@@ -47,28 +47,30 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
     lines = [reading.metrics(folder) for folder in folders]
     configs = [_config(folder) for folder in folders]
     names = _names(resolved)
-    points = POINTS if len(folders) == 1 else max(60, min(POINTS, 3 * POINTS // len(folders)))
+    groups = _same_but_seed(configs)
+    drawn = len(folders) + sum(len(members) > 1 for members in groups)
+    points = max(60, min(POINTS, 2 * POINTS // drawn))
     runs = []
     for folder, name, config, its_lines in zip(folders, names, configs, lines, strict=True):
-        shown = {key: _shown(value) for key, value in config.items()}
-        runs.append({"name": name, "config": shown, "about": _about(folder)})
+        texts = {key: _shown(value) for key, value in config.items()}
+        runs.append({"name": name, "config": texts, "about": _about(folder)})
         runs[-1] |= _rollouts(folder, ROLLOUT_BYTES // len(folders))
         runs[-1]["curves"] = _plain(series.curves(its_lines, points))
-    groups = []
-    for members in _same_but_seed(configs):
+    shown = []
+    for members in groups:
         group: dict[str, Any] = {"runs": members, "name": names[members[0]]}
         if len(members) > 1:
             seeds = [configs[i].get("run.seed") for i in members]
             group["name"] = _common(names, members)
             group["seeds"] = seeds
             group["curves"] = _plain(series.over_seeds([lines[i] for i in members], points))
-        groups.append(group)
+        shown.append(group)
     logged = sorted({name for run in runs for name in run["curves"]})
     return {
         "rlkd": __version__,
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "runs": runs,
-        "groups": groups,
+        "groups": shown,
         "sections": _sections(logged),
         "glossary": {name: list(glossary.explain(name) or ("", "")) for name in logged},
         "differences": _differences(configs),

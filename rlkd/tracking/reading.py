@@ -50,9 +50,11 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
-    """What manifest.jsonl says of the run's step files: one entry per step and rank, the latest."""
-    found = {(e["step"], e["rank"]): e for e in _json_lines(folder / "rollouts" / MANIFEST)}
-    return [found[key] for key in sorted(found)]
+    """What manifest.jsonl says of the run's step files: one entry per step and rank, the latest.
+    Files that a resume has set aside are not among them."""
+    inside = folder / "rollouts"
+    found = {(e["step"], e["rank"]): e for e in _json_lines(inside / MANIFEST)}
+    return [found[key] for key in sorted(found) if (inside / found[key]["file"]).is_file()]
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:

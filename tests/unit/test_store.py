@@ -64,6 +64,12 @@ def test_the_manifest_names_every_file_with_its_rows(tmp_path):
     assert reading.rollouts(tmp_path).rows == 10
 
 
+def test_the_manifest_is_read_without_files_that_were_set_aside(tmp_path):
+    stored(tmp_path / "rollouts", rollouts(1), rollouts(2))
+    (tmp_path / "rollouts" / "step-000002-rank0.parquet").unlink()
+    assert [entry["step"] for entry in reading.manifest(tmp_path)] == [1]
+
+
 def test_chat_prompts_are_stored_as_json(tmp_path):
     (row, _) = stored(tmp_path, rollouts(1, prompt=[{"role": "user", "content": "1+1?"}]))
     assert json.loads(row["prompt"]) == [{"role": "user", "content": "1+1?"}]
@@ -180,7 +186,8 @@ for step in range(1, 1000):
 """
 
 
-def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(tmp_path):
+@pytest.mark.parametrize("after", [4, 9, 15])
+def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(after, tmp_path):
     folder = tmp_path / "rollouts"
     process = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -188,7 +195,7 @@ def test_a_killed_run_loses_two_batches_at_the_most_and_none_that_was_durable(tm
     )  # fmt: skip
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
-    handed = max(int(next(lines)) for _ in range(9))
+    handed = max(int(next(lines)) for _ in range(after))
     process.send_signal(signal.SIGKILL)
     handed = max([handed, *map(int, lines)])
     process.wait()

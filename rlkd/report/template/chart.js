@@ -57,26 +57,38 @@ function scales(x, y) {
 
 function axes(s, whole = true) {
   const parts = [];
-  for (const v of ticks(s.y0, s.y1, 5)) {
+  const up = ticks(s.y0, s.y1, 5);
+  const texts = tickTexts(up);
+  up.forEach((v, i) => {
     parts.push(
       svg("line", { class: "gridline", x1: LEFT, x2: W - RIGHT, y1: s.py(v), y2: s.py(v) }),
     );
-    parts.push(svg("text", { x: LEFT - 6, y: s.py(v) + 4, "text-anchor": "end" }, tickText(v)));
-  }
-  for (const v of ticks(s.x0, s.x1, 5)) {
-    if (whole && !Number.isInteger(v)) continue;
-    parts.push(svg("text", { x: s.px(v), y: H - 7, "text-anchor": "middle" }, tickText(v)));
-  }
+    parts.push(svg("text", { x: LEFT - 6, y: s.py(v) + 4, "text-anchor": "end" }, texts[i]));
+  });
+  parts.push(across(s, whole));
   parts.push(
     svg("line", { class: "axis", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM, y2: H - BOTTOM }),
   );
   return parts;
 }
 
-function tickText(v) {
-  if (v !== 0 && (Math.abs(v) >= 1e5 || Math.abs(v) < 1e-3))
-    return v.toExponential(0).replace("e+", "e");
-  return String(Number(v.toPrecision(3))).replace("-", "−");
+function across(s, whole) {
+  const values = ticks(s.x0, s.x1, 5).filter((v) => !whole || Number.isInteger(v));
+  return tickTexts(values).map((text, i) =>
+    svg("text", { x: s.px(values[i]), y: H - 7, "text-anchor": "middle" }, text),
+  );
+}
+
+// The digits that tell a tick from the next.
+function tickTexts(values) {
+  const size = values.length > 1 ? values[1] - values[0] : 1;
+  return values.map((v) => {
+    if (Math.abs(v) < size / 1e6) return "0";
+    if (Math.abs(v) >= 1e5 || size < 1e-4) return v.toExponential(1).replace("e+", "e");
+    const digits = Math.max(0, -Math.floor(Math.log10(size) + 1e-9));
+    const tight = Number(size.toFixed(digits)) === Number(size.toPrecision(6));
+    return v.toFixed(tight ? digits : digits + 1).replace("-", "−");
+  });
 }
 
 function path(x, y, s) {

@@ -30,7 +30,10 @@ function ends(curve) {
 function overview(panel) {
   const redraw = () => overview(panel);
   const names = GLANCE.filter(logged);
-  const head = ["Run", ...names.map(short)];
+  const head = [
+    "Run",
+    ...names.map((name) => (name.startsWith("eval/") ? name : short(name).split("/").at(-1))),
+  ];
   const rows = lines().map((line) =>
     el(
       "tr",

@@ -201,9 +201,7 @@ function histogram(run) {
         "aria-label": `answers by length of ${run.name}; the table below has the numbers`,
       },
       bars,
-      ticks(s.x0, s.x1, 6)
-        .filter(Number.isInteger)
-        .map((v) => svg("text", { x: s.px(v), y: H - 7, "text-anchor": "middle" }, tickText(v))),
+      across(s, true),
       svg("line", { class: "axis", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM, y2: H - BOTTOM }),
       svg("text", { x: LEFT - 6, y: s.py(1) + 8, "text-anchor": "end" }, String(most)),
     ),
