@@ -44,8 +44,9 @@ class RunLogger:
     ) -> None:
         self._folder = folder
         self._attempt = attempt
-        # W&B wants its own count of rows to go on where the last attempt's file ends.
-        self._logged = _lines_of_all_attempts(folder)
+        # W&B's own count of rows must go on above where the last attempt's file ends. Charts are
+        # rows too; there are fewer of them than lines.
+        self._row = 2 * _lines_of_all_attempts(folder)
         self._path = folder / "metrics.jsonl"
         self._file = self._path.open("a", encoding="utf-8")
         self._started = time.time()
@@ -87,10 +88,10 @@ class RunLogger:
         self._file.flush()
         if self._tracker is not None:
             try:
-                self._tracker.log({"train/step": step, **metrics}, step=self._logged)
+                self._tracker.log({"train/step": step, **metrics}, step=self._row)
             except Exception as error:
                 self._give_up(error)
-        self._logged += 1
+        self._row += 1
 
     def state(self) -> dict[str, Any]:
         """See rlkd.checkpoints.pieces.Piece: how far metrics.jsonl was, and the clock."""
@@ -138,7 +139,8 @@ class RunLogger:
             table = wandb.Table(columns=list(columns), data=[list(point) for point in points])
             title = f"{columns[2]} against {columns[1]}"
             chart = wandb.plot.scatter(table, columns[1], columns[2], title)
-            self._tracker.log({"train/step": step, name: chart})
+            self._tracker.log({"train/step": step, name: chart}, step=self._row)
+            self._row += 1
         except Exception as error:
             self._charts_work = False
             logger.warning(

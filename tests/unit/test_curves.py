@@ -165,7 +165,9 @@ class Tracker:
     def __init__(self):
         self.rows = []
 
-    def log(self, values):
+    def log(self, values, step):
+        assert not self.rows or step > self.last_row  # W&B drops what does not rise
+        self.last_row = step
         self.rows.append(values)
 
     def finish(self):

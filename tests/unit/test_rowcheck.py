@@ -7,7 +7,8 @@ import pytest
 
 from rewards import answer_span, length, math
 from rlkd.config import ConfigError
-from rlkd.config.schema import Data, Reward
+from rlkd.config.judging import Reward
+from rlkd.config.schema import Data
 from rlkd.grading import cache, check_golds
 from rlkd.rewarding.rowcheck import BadRow, bad_rows, report, save
 
