@@ -28,8 +28,11 @@ class RolloutStore:
 
     def write(self, rollouts: Rollouts) -> None:
         """Store one batch; batches between two multiples of `every` steps are left out."""
-        if (rollouts.step - 1) % self.every:
-            return
+        if (rollouts.step - 1) % self.every == 0:
+            self.keep(rollouts)
+
+    def keep(self, rollouts: Rollouts) -> Path:
+        """Store one batch, whatever `every` is; returns its file. A newer one replaces it."""
         prompts = [prompt_text(prompt) for prompt in rollouts.prompts]
         rows = len(prompts)
         # Not before the first write: until then the folder is the first rank's to check.
@@ -44,7 +47,9 @@ class RolloutStore:
                 **rollouts.columns,
             }
         )
-        write_whole(table, self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet")
+        path = self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
+        write_whole(table, path)
+        return path
 
 
 def write_whole(table: pa.Table, path: Path) -> None:

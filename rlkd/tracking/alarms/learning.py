@@ -147,8 +147,8 @@ class GapExploded(Rule):
         now, start = seen.pair("teacher/gap") or (0, 0)
         return Message(
             f"the gap to the teacher is {now:.3g} nats per token, at the start {start:.3g}",
-            "the student now writes what the teacher finds very unlikely: the reward pulls away from"
-            " it (a loophole of the reward?), or the student falls apart",
+            "the student now writes what the teacher finds very unlikely: the reward pulls away"
+            " from it (a loophole of the reward?), or the student falls apart",
             "look at some rollouts; lower optim.learning_rate, or let the teacher weigh more (RLAD:"
             " a lower alpha)",
         )
@@ -172,8 +172,8 @@ class ImpossibleTokens(Rule):
             f"the teacher gives {percent(share)} of the sampled tokens the log-probability −inf",
             "the teacher's vocabulary or a mask of its own forbids tokens that the student writes"
             " (special tokens, a larger head), or its logits overflow (float16)",
-            "see in the rollouts which tokens; use a teacher of the student's family and bfloat16 or"
-            " float32",
+            "see in the rollouts which tokens; use a teacher of the student's family, in bfloat16"
+            " or float32",
         )
 
 

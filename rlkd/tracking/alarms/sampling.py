@@ -24,7 +24,8 @@ class Truncated(Rule):
     def message(self, seen: Seen) -> Message:
         limit = f" of {seen.limit} tokens" if seen.limit else ""
         return Message(
-            f"{percent(seen.get(_CUT) or 0)} of the answers were cut off by the length limit{limit}",
+            f"{percent(seen.get(_CUT) or 0)} of the answers were cut off by the length"
+            f" limit{limit}",
             "what is cut off before its final answer has nothing to grade, so that its reward says"
             " nothing about its reasoning; or the model never writes its end token",
             "raise sampling.max_completion_length, or ask for shorter answers; if the rollouts show"
@@ -48,8 +49,8 @@ class Faults(Rule):
         named = ", ".join(f"{name} on {count:g}" for name, count in failing.items())
         return Message(
             f"reward functions failed on rows of this step: {named}",
-            "those rows got no value and taught nothing; if they are rows of one kind (long answers,"
-            " odd numbers), the model is trained on the others only",
+            "those rows got no value and taught nothing; if they are rows of one kind (long"
+            " answers, odd numbers), the model is trained on the others only",
             "read the warnings above, which show such a row; mend the reward, or raise its"
             " deadline_s or memory_gb; past max_fault_share the run stops",
         )
@@ -96,8 +97,8 @@ class NothingRight(Rule):
         also = f"; rewards with mean 0: {', '.join(zero)}" if zero else ""
         cut, left = seen.get(_CUT) or 0.0, seen.get(_UNGRADED) or 0.0
         cause = (
-            "the answers may not have the form that the reward reads (no \\boxed{}, other tags), the"
-            " gold may have another form, or the prompts are far too hard"
+            "the answers may not have the form that the reward reads (no \\boxed{}, other tags),"
+            " the gold may have another form, or the prompts are far too hard"
         )
         if max(cut, left) >= 0.2:
             cause = (
@@ -138,8 +139,8 @@ class ConstantReward(Rule):
             f"every rollout got {value}{right}, {self.after} batches in a row",
             "without differences there is no advantage and nothing is learnt: the reward does not"
             " look at the answers, looks for something that none has, or all fail in the same way",
-            "look at some rollouts, and give right and wrong ones to the reward by hand (`rlkd grade`"
-            " for rewards.math)",
+            "look at some rollouts, and give right and wrong ones to the reward by hand (`rlkd"
+            " grade` for rewards.math)",
         )
 
 

@@ -90,10 +90,10 @@ class Alarms:
         if count.since is not None and count.good >= rule.clear:
             steps, count.since = seen.step - count.since, None
             self._tell_clear(rule.name, seen.step, steps)
-        elif count.since is None and count.bad >= rule.after:
-            if not any(name in rule.told_by for name in self.on):
-                count.since = seen.step
-                self.tell(rule.name, seen.step, rule.message(seen))
+        told = any(name in rule.told_by for name in self.on)
+        if count.since is None and count.bad >= rule.after and not told:
+            count.since = seen.step
+            self.tell(rule.name, seen.step, rule.message(seen))
 
     def _learn_start(self, seen: Seen) -> None:
         for name in seen.now:
@@ -103,9 +103,11 @@ class Alarms:
                 self._starts[name] = (total + value, n + 1)
 
     def tell(self, name: str, step: int, message: Message, kind: str = "on") -> None:
-        """Tell of an alarm: `kind` on, or of the first batch: warning, refused."""
-        title = "ALARM" if kind == "on" else kind.upper()
-        print(f"{title} {name} (step {step}): {message}", file=sys.stderr, flush=True)
+        """Tell of an alarm (`kind` on), or of the first batch: `warning`, or `refused`, which the
+        terminal hears of as the error that ends the run."""
+        title = "ALARM" if kind == "on" else "WARNING"
+        if kind != "refused":
+            print(f"{title} {name} (step {step}): {message}", file=sys.stderr, flush=True)
         self._write({"step": step, "alarm": name, "kind": kind, **asdict(message)})
         self._alert(f"{name} (step {step})", str(message))
 
