@@ -17,6 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from rlkd.config import RunConfig
 from rlkd.stopped import Broken
 from rlkd.tracking.alarms.learning import LEFT_OUT
+from rlkd.tracking.alarms.rule import Message
+from rlkd.tracking.alarms.watch import Alarms
 
 
 class FiniteUpdates:
@@ -73,11 +75,15 @@ class NotFiniteStop(TrainerCallback):
 
     Args:
         keep: writes this rank's rollouts of the batch in work; returns the file.
+        alarms: None on ranks that tell nothing.
     """
 
-    def __init__(self, config: RunConfig, keep: Callable[[], Path | None]) -> None:
+    def __init__(
+        self, config: RunConfig, keep: Callable[[], Path | None], alarms: Alarms | None
+    ) -> None:
         self._config = config
         self._keep = keep
+        self._alarms = alarms
         self._broken: list[str] = []
         self._rollouts: Path | None = None
         self._step = 0
@@ -104,12 +110,16 @@ class NotFiniteStop(TrainerCallback):
     def of_teacher(self, error: Exception, done: int) -> str:
         """The words for a teacher's failure in the step after `done` steps; keeps its rollouts."""
         folder = self._config.folder
-        return (
-            f"stopped in step {done + 1}: the teacher: {error}\n"
-            f"  saved: the rollouts that it was asked about, {self._keep()}; of the run what its"
-            f" last checkpoint has, if any ({folder}/checkpoints)\n"
-            f"  do: mend the teacher, then rlkd train {folder} --resume"
+        message = Message(
+            f"stopped in step {done + 1}: {error}",
+            "such scores would train the student on noise, and none of them was used; the rollouts"
+            f" that they are of: {self._keep()}",
+            f"mend the teacher, then rlkd train {folder} --resume goes on from the last checkpoint,"
+            f" if there is one in {folder}/checkpoints",
         )
+        if self._alarms is not None:
+            self._alarms.tell("teacher_failed", done, message, "stopped")
+        return str(message)
 
     def raise_if_stopped(self) -> None:
         """Raises Broken if the training was stopped."""

@@ -63,7 +63,7 @@ def watch(
         limit=config.sampling.max_completion_length,
         cut_is_masked=bool(config.trl.get("mask_truncated_completions")),
     )
-    unsound = NotFiniteStop(config, keep)
+    unsound = NotFiniteStop(config, keep, alarms)
     trainer.on_not_finite = unsound.left_out
     trainer.add_callback(unsound)
     return unsound

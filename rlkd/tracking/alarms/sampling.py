@@ -118,7 +118,7 @@ class ConstantReward(Rule):
     """Every rollout of a step gets the same reward, neither all wrong nor all right."""
 
     name: ClassVar[str] = "constant_reward"
-    told_by: ClassVar[tuple[str, ...]] = (NothingRight.name, Ungraded.name)
+    told_by: ClassVar[tuple[str, ...]] = (Truncated.name, NothingRight.name, Ungraded.name)
     after: int = 5
     bad: float = 1e-6
     """Standard deviation of the reward: rounding aside none."""

@@ -103,10 +103,10 @@ class Alarms:
                 self._starts[name] = (total + value, n + 1)
 
     def tell(self, name: str, step: int, message: Message, kind: str = "on") -> None:
-        """Tell of an alarm (`kind` on), or of the first batch: `warning`, or `refused`, which the
-        terminal hears of as the error that ends the run."""
+        """Tell of an alarm (`kind` on), of the first batch (`warning`, `refused`), or of what ended
+        the run (`stopped`). The terminal hears of the last two as the error that follows."""
         title = "ALARM" if kind == "on" else "WARNING"
-        if kind != "refused":
+        if kind not in ("refused", "stopped"):
             print(f"{title} {name} (step {step}): {message}", file=sys.stderr, flush=True)
         self._write({"step": step, "alarm": name, "kind": kind, **asdict(message)})
         self._alert(f"{name} (step {step})", str(message))
