@@ -17,6 +17,7 @@ from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Broken, Stopped
+from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
 
 _EXAMPLES = """\
@@ -30,6 +31,8 @@ examples:
   rlkd difficulty runs/alpha-0.3 --band hard
   rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
   rlkd audit configs/quickstart.yaml
+  rlkd rollouts runs/alpha-0.3 --status wrong --sort length
+  rlkd report runs/alpha-0.3 --out report.html
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -212,6 +215,8 @@ _COMMANDS = {
     "export": _export,
     "difficulty": views.difficulty,
     "curves": views.curves,
+    "rollouts": seeing.rollouts,
+    "report": seeing.report,
 }
 
 
@@ -270,6 +275,24 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         usage="rlkd export RUN OUT [--checkpoint STEP|best]",
         allow_abbrev=False,
     )
+    rollouts = added.add_parser(
+        "rollouts",
+        help="read what a run's model wrote",
+        description="Print stored rollouts of a run, filtered and sorted; in a terminal with the"
+        " teacher's opinion of their tokens.",
+        usage="rlkd rollouts RUN [--step N|A:B] [--status STATUS] [--where TEXT] [--contains TEXT]"
+        " [--sort KEY] [--ascending] [--limit N]",
+        allow_abbrev=False,
+    )
+    report = added.add_parser(
+        "report",
+        help="write one HTML file that shows one or several runs",
+        description="Write curves, length against accuracy, difficulty bands, rollouts and configs"
+        " of runs into one HTML file that needs no network. Runs that differ only in their seed are"
+        " shown together.",
+        usage="rlkd report RUN [RUN ...] [--out FILE.html]",
+        allow_abbrev=False,
+    )
     options = {
         "": {"-h", "--help", "--version"},
         "train": _train_options(train),
@@ -279,6 +302,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "export": _export_options(export),
         "difficulty": views.add_difficulty(added),
         "curves": views.add_curves(added),
+        "rollouts": seeing.rollouts_options(rollouts),
+        "report": seeing.report_options(report),
     }
     return parser, options
 

@@ -130,7 +130,7 @@ class NotFiniteStop(TrainerCallback):
                 " left out\n"
                 f"  saved: {folder}/checkpoints/checkpoint-{self._step} and {folder}/model, with"
                 " weights and optimiser as they were before it; its rollouts:"
-                f" {self._rollouts}\n"
+                f" {self._rollouts or 'could not be written'}\n"
                 "  do: look at the rollouts; lower optim.learning_rate or change model.dtype in a"
                 f" new run, or go on without this batch: rlkd train {folder} --resume (--run.on_nan"
                 " warn leaves out every such update and goes on)"

@@ -35,7 +35,7 @@ from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.best import BestWatch
-from rlkd.tracking.callback import EvalCallback
+from rlkd.tracking.callback import EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 from rlkd.tracking.view import RunView
@@ -84,20 +84,23 @@ def train(
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
+    every = config.tracking.rollouts_every
+    store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
     try:
-        every = config.tracking.rollouts_every
-        store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
         trainer = _build_trainer(config, sizes, store, rewards, rows)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
         if resumption is not None:
             store.attempt = resumption.attempt
+        trainer.add_callback(StoreCallback(store, trainer.gather_rows))
+        trainer.pieces.add("rollouts", store, per_rank=True)
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
         if launch.is_main:
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:
         close(rewards)
+        store.close()
 
 
 def _train(
@@ -203,6 +206,7 @@ def _build_trainer(
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if config.tracking.rollouts_every else None,
+            token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
         )

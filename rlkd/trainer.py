@@ -33,7 +33,8 @@ from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
 from rlkd.tracking.means import Means as MeansWindow
-from rlkd.tracking.rollouts import Rollouts
+from rlkd.tracking.pieces import Pieces
+from rlkd.tracking.rollouts import Rollouts, spread
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             records; None: the first.
         teacher: a Teacher, a model, or the path of one.
         teacher_check: what a failed self-check on the first answers does: error, warn, off.
-        on_rollouts: called on every rank with each training batch of rollouts, after its first
-            update.
+        on_rollouts: called on every rank with each training batch of rollouts, when all its rows
+            have been through the student once.
+        token_rows: rollouts per batch and rank whose tokens are recorded one by one.
 
     Raises:
         ValueError: an argument that cannot be used, or that would be ignored.
@@ -79,6 +81,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         teacher: Teacher | PreTrainedModel | str | None = None,
         teacher_check: str = "error",
         on_rollouts: Callable[[Rollouts], None] | None = None,
+        token_rows: int = 0,
         **trl: Any,
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
@@ -104,6 +107,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         if self.entropy_control is not None:
             self.add_callback(self.entropy_control)
         self._open_rollouts: Rollouts | None = None
+        self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
         self._start_checkpoints()
@@ -245,6 +249,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             reward_NG, known = shaped.reward_NG, dict(shaped.known)
             for name, value in shaped.metrics.items():
                 self._metrics[mode][name].append(value)
+        known["total"] = total_R
         advantages = self.algorithm.advantages(reward_NG).view(-1)
         self._metrics[mode]["groups/no_signal"].append(
             1.0 - has_signal(reward_NG).float().mean().item()
@@ -265,18 +270,25 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             prompts=[row["prompt"] for row in inputs],
             completions=self._tokenizer.batch_decode(completions, skip_special_tokens=False),
             columns={
+                "policy_version": [self.state.global_step] * len(inputs),
                 "tokens": [len(ids) for ids in completions],
                 "truncated": [self._is_cut(ids) for ids in completions],
                 "advantage": output["advantages"].tolist(),
                 "band": [BANDS[place] for place in output["band"].tolist()],
             },
         )
+        rollouts.add_total(output["total"])
         if self._tool_mask is not None:
             rollouts.columns["tool_tokens"] = [mask.count(0) for mask in self._tool_mask]
         rewards_RF = cast(Tensor, self._gathered_rewards)
         rollouts.add_rewards(self.reward_func_names, rewards_RF[start : start + len(inputs)])
         if self.objective.components:
             rollouts.add_rewards(["shaped"], output["shaped"].unsqueeze(1))
+        for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True):
+            rollouts.add_statuses(name, getattr(function, "last_statuses", None))
+        if self._token_rows:
+            rows = spread(len(inputs), self._token_rows)
+            rollouts.add_pieces({row: self._pieces(completions[row]) for row in rows})
         return rollouts
 
     def _is_cut(self, completion_ids: list[int]) -> bool:
@@ -284,7 +296,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         return not completion_ids or completion_ids[-1] not in self.eos_token_ids
 
     def flush_rollouts(self) -> None:
-        """Hand the last generation batch to `on_rollouts`. Done by itself before the next one."""
+        """Hand the last generation batch to `on_rollouts`. Done by itself after its first pass."""
         if self._open_rollouts is not None and self._on_rollouts is not None:
             self._on_rollouts(self._open_rollouts)
         self._open_rollouts = None
@@ -333,6 +345,8 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             self.entropy_control.observe(*batch.token_sum(batch.entropy_BT))
         if self._is_first_pass() and self._open_rollouts is not None:
             self._open_rollouts.note(batch, inputs["row_id"])
+            if self._microbatches_since_sampling() + 1 == self._args.steps_per_generation:
+                self.flush_rollouts()
         if "band" not in inputs:
             return {}
         band_B1 = inputs["band"].unsqueeze(1)

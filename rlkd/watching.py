@@ -46,8 +46,10 @@ def watch(
     """
     alarms = None
     if logger is not None:
-        limit, attempt = config.sampling.max_completion_length, store.attempt
-        alarms = Alarms(config.folder, RULES, logger.alert, limit=limit, attempt=attempt)
+        alarms = Alarms(
+            config.folder, RULES, logger.alert, limit=config.sampling.max_completion_length,
+            verifiable=config.rewards[0].label, attempt=store.attempt,
+        )  # fmt: skip
         trainer.add_callback(LogCallback(logger, alarms))
     trainer.pieces.add("alarms", alarms)
 

@@ -280,3 +280,6 @@ class Tracking(Block):
     """W&B project."""
     rollouts_every: int = Field(default=1, ge=0)
     """Optimiser steps between stored rollouts (parquet); 0: none."""
+    token_rows: int = Field(default=8, ge=0)
+    """Stored rollouts per batch and process of which every token is kept, with its entropy and the
+    teacher's opinion of it: what `rlkd report` colours; 0: none."""

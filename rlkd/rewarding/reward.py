@@ -56,6 +56,8 @@ class GuardedReward:
         self._faults: Counter[str] = Counter()
         self.last_faults: list[int] = []
         """The rows of the last call on which the function failed."""
+        self.last_statuses: list[str] = []
+        """What came of each row in the last call: `ok` or the fault."""
         self._told: set[tuple[str, str]] = set()
         if workers is None and is_async(function):
             self._function = synchronous(function, _own_loop())
@@ -140,6 +142,7 @@ class GuardedReward:
 
     def _count(self, settled: Settled, given: dict[str, Any]) -> None:
         self.last_faults = sorted(settled.faults)
+        self.last_statuses = settled.statuses
         self._faults["rows"] += len(settled.values)
         self._faults["repeats"] += settled.repeats
         for row, fault in settled.faults.items():

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from rlkd.tracking.alarms.watch import Alarms
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.logger import RunLogger
+from rlkd.tracking.store import RolloutStore
 
 _SHOWN = {
     "reward": "reward",
@@ -47,6 +48,31 @@ class LogCallback(TrainerCallback):
         ]
         line = "  ".join([f"step {state.global_step}/{state.max_steps}", *shown])
         print(line, file=sys.stderr, flush=True)
+
+
+class StoreCallback(TrainerCallback):
+    """Adds the batches that some rank could not store to what is logged, where there are any.
+
+    Args:
+        store: this rank's.
+        gather: collects a list's entries from all ranks.
+    """
+
+    def __init__(self, store: RolloutStore, gather: Callable[[list[int]], list[int]]) -> None:
+        self._store, self._gather = store, gather
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """See TrainerCallback; the callbacks after this one see what it adds."""
+        errors = sum(self._gather([self._store.errors]))
+        if errors and logs is not None:
+            logs["tracking/errors"] = float(errors)
 
 
 class EvalCallback(TrainerCallback):

@@ -97,6 +97,22 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "0 on first visits",
     ),
     "train/ceeh/length_term": ("−β R_len, mean over the rollouts", "in units of reward"),
+    "train/adaptive_entropy/coefficient": (
+        "Skywork-OR1's α in force: 0 while the entropy is above the target",
+        "reward per nat",
+    ),
+    "train/clip_cov/covariance": (
+        "(log π − mean)(A − mean), mean over tokens: what a step takes from the entropy",
+        "nats times advantage",
+    ),
+    "train/clip_cov/in_window": ("share of tokens that Clip-Cov may draw", "about 1e-3"),
+    "train/kl_cov/covariance": ("as clip_cov/covariance", "nats times advantage"),
+    "train/kl_cov/abs_log_ratio": (
+        "|log π − log π_old|, mean over the tokens under KL-Cov's penalty",
+        "nats; 0 at the first update on a batch",
+    ),
+    "train/high_entropy_tokens/kept": ("share of tokens that are learnt from", "its `share`"),
+    "train/high_entropy_tokens/entropy": ("mean entropy of those tokens", "nats"),
     "train/completions/mean_length": ("mean tokens of the rollouts", "tokens"),
     "train/completions/min_length": ("shortest rollout", "tokens"),
     "train/completions/max_length": ("longest rollout", "tokens"),
@@ -113,6 +129,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "near 0",
     ),
     "train/step_time": ("forward and backward of the step, sampling included", "seconds"),
+    "train/tracking/errors": (
+        "batches of rollouts, all ranks, that could not be written to disk so far",
+        "count; only where there were any",
+    ),
     "train/entropy": (
         "exact entropy of the student's next-token distribution, mean over tokens",
         "nats; a fall to 0 is collapse",

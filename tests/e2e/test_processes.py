@@ -12,6 +12,7 @@ import torch
 
 from rlkd.config import ConfigError
 from rlkd.launch import Launch, read_launch
+from rlkd.tracking import reading
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,8 +80,12 @@ def test_a_run_on_two_processes_writes_one_folder(tmp_path):
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2]
     # Thirty-one rows on two ranks: an uneven share, each row counted once.
     assert [row["eval/rows"] for row in rows if "eval/rows" in row] == [31, 31]
-    stored = {path.name: pq.read_table(path).to_pydict() for path in run.glob("rollouts/*")}
+    stored = {path.name: pq.read_table(path).to_pydict() for path in run.glob("rollouts/*.parquet")}
     assert sorted(stored) == [f"step-00000{s}-rank{r}.parquet" for s in (1, 2) for r in (0, 1)]
+    # Every rollout of every rank is stored once, and the manifest says so.
+    manifest = [(entry["step"], entry["rank"], entry["rows"]) for entry in reading.manifest(run)]
+    assert manifest == [(step, rank, 8) for step in (1, 2) for rank in (0, 1)]
+    assert reading.rollouts(run).rows == 2 * 16
     for step, line in ((1, rows[1]), (2, rows[2])):
         both = [stored[f"step-00000{step}-rank{rank}.parquet"] for rank in (0, 1)]
         assert [len(part["prompt"]) for part in both] == [8, 8]

@@ -168,10 +168,12 @@ def test_what_a_killed_attempt_wrote_past_the_checkpoint_is_set_aside(
     assert moved == {"step-000005-rank0.parquet"}
     attempts = {
         path.name: set(pq.read_table(path)["attempt"].to_pylist())
-        for path in killed.glob("rollouts/*")
+        for path in killed.glob("rollouts/*.parquet")
     }
-    # The first batch was drawn before the checkpoint and in use then: it was handed over again.
-    assert attempts == {"step-000001-rank0.parquet": {2}, "step-000005-rank0.parquet": {2}}
+    # The first batch was drawn before the checkpoint, and on the disk by then.
+    assert attempts == {"step-000001-rank0.parquet": {1}, "step-000005-rank0.parquet": {2}}
+    listed = [json.loads(line) for line in (killed / "rollouts/manifest.jsonl").open()]
+    assert [(line["step"], line["attempt"]) for line in listed] == [(1, 1), (5, 2)]
     seconds = [line["seconds"] for line in lines(killed)]
     assert seconds == sorted(seconds)
 

@@ -70,6 +70,9 @@ def test_a_few_faults_are_counted_and_the_run_goes_on(train, tmp_path, caplog):
         ).to_pydict()
         values = table["reward/accuracy"]
         assert values.count(None) == count
+        statuses = ["ok" if value is not None else "crashed" for value in values]
+        assert table["status/accuracy"] == statuses
+        assert table["status/well_formed"] == ["ok"] * 16
         graded = [value for value in values if value is not None]
         if graded:
             assert row["train/reward"] == pytest.approx(sum(graded) / len(graded), abs=1e-6)
@@ -201,7 +204,7 @@ def test_none_and_two_rewards(function, weights, want, student, prompts, tmp_pat
     real = trainer._advantages
     trainer._advantages = lambda *a: kept.append(real(*a)) or kept[-1]
     trainer.train()
-    advantages = kept[0].view(-1, 4)
+    advantages = kept[0]["advantages"].view(-1, 4)
     torch.testing.assert_close(advantages, torch.tensor([want] * len(advantages)))
     logged = trainer.state.log_history[0]
     assert logged["rewards/left_out"] == (0.25 if 0.0 in want else 0.0)

@@ -11,7 +11,7 @@ import torch
 
 from rlkd import cli
 from rlkd import config as configs
-from rlkd.tracking import glossary
+from rlkd.tracking import glossary, reading, store
 from tests import wandb_file
 from tests.conftest import WORDS, make_model
 
@@ -89,7 +89,19 @@ def test_every_rollout_is_stored_with_its_reward_and_gap(run):
         tokens = table["tokens"]
         mean_gap = sum(g * t for g, t in zip(table["teacher_gap"], tokens, strict=True))
         assert mean_gap / sum(tokens) == pytest.approx(line["train/teacher/gap"], abs=1e-4)
-        assert not list((run / "rollouts").glob("*.tmp"))
+        assert table["policy_version"] == [line["step"] - 1] * 16
+        assert table["reward"] == rewards  # the other reward has weight 0
+        assert table["status/accuracy"] == ["ok"] * 16
+        pieces = [(text, row) for row, text in enumerate(table["token_text"]) if text is not None]
+        assert [row for _, row in pieces] == [0, 2, 4, 6, 8, 10, 12, 14]
+        for text, row in pieces:
+            assert "".join(text) == table["completion"][row]
+            ratios = table["token_teacher_log_ratio"][row]
+            assert -sum(ratios) / len(text) == pytest.approx(table["teacher_gap"][row], abs=1e-4)
+    assert not list((run / "rollouts").glob("*.tmp"))
+    manifest = [(entry["step"], entry["rows"]) for entry in reading.manifest(run)]
+    assert manifest == [(1, 16), (2, 16), (3, 16)]
+    assert not any("train/tracking/errors" in row for row in lines(run))
 
 
 def test_the_offline_wandb_file_holds_every_number(run):
@@ -101,6 +113,29 @@ def test_the_offline_wandb_file_holds_every_number(run):
         assert any(
             row.get("train/step") == line["step"] and values.items() <= row.items() for row in rows
         ), line["step"]
+
+
+def test_the_run_is_shown_by_the_commands_that_read_it(run, tmp_path, capsys):
+    assert cli.main(["rollouts", str(run), "--step=3", "--status=wrong", "--sort=length"]) == 0
+    table = pq.read_table(run / "rollouts" / "step-000003-rank0.parquet").to_pydict()
+    wrong = sum(value < 1 for value in table["reward/accuracy"])
+    assert f" of {wrong} that pass; 48 stored in 3 steps" in capsys.readouterr().out
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    assert "train/teacher/gap_at_eos" in (tmp_path / "report.html").read_text()
+
+
+def test_a_disk_that_is_full_is_a_metric_and_ends_no_run(tmp_path, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(store.pq, "write_table", full)
+    words = ["train", "configs/quickstart.yaml", *SMALL, f"--run.dir={tmp_path}", "--run.name=x"]
+    assert cli.main([*words, "--tracking.wandb=disabled"]) == 0
+    rows = [row for row in lines(tmp_path / "x") if "train/loss" in row]
+    assert len(rows) == 3
+    assert rows[-1]["train/tracking/errors"] >= 1
+    assert caplog.text.count("a batch of rank 0 could not be written") == 1
+    assert "No space left on device" in caplog.text
 
 
 def test_eval_of_the_run_gives_its_last_evaluation(run, capsys):
@@ -166,7 +201,7 @@ def test_several_updates_per_batch_and_a_reference_run_together(tmp_path):
     # One batch of rollouts serves all four updates; only the first step is a first update.
     first = "train/first_update/clip_ratio/of_good_tokens"
     assert [first in row for row in rows] == [True, False, False, False]
-    (path,) = (tmp_path / "x" / "rollouts").iterdir()
+    (path,) = (tmp_path / "x" / "rollouts").glob("*.parquet")
     table = pq.read_table(path).to_pydict()
     assert len(table["prompt"]) == 32
     assert all(math.isfinite(value) for value in table["teacher_gap"] + table["entropy"])

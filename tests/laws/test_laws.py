@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rlkd.batch import TokenBatch
+from rlkd.tracking import glossary
 from tests.laws import toy
 from tests.laws.cases import CASES, Case
 from tests.laws.toy import metrics, outcome, same
@@ -207,3 +208,10 @@ def test_it_holds_no_state_and_changes_no_input(case: Case):
     assert all(n >= 0 for _, n in first.means.values())
     assert pickle.loads(pickle.dumps(case.algorithm)) == case.algorithm
     assert hash(case.algorithm) == hash(replace(case.algorithm))
+
+
+@every
+def test_every_measure_is_in_the_glossary(case: Case):
+    theta, fixed = toy.student(), toy.rollouts()
+    for name in case.algorithm.loss(toy.token_batch(theta, fixed)).means:
+        assert glossary.explain(f"train/{name}") is not None, name

@@ -45,7 +45,7 @@ FAULTS = {
 
 @pytest.fixture
 def alarms(tmp_path):
-    return Alarms(tmp_path, RULES, limit=512)
+    return Alarms(tmp_path, RULES, limit=512, verifiable="accuracy")
 
 
 def told(folder) -> list[tuple[int, str, str]]:
@@ -124,6 +124,7 @@ def test_steps_that_sampled_nothing_neither_raise_nor_break_a_row(alarms, tmp_pa
         ([{"completions/mean_length": 100.0 * 0.85**n, "accuracy": 0.4 + n / 50}
           for n in range(25)], "answers shrink and get better"),
         ([{"accuracy": 0.0 if n % 9 else 0.02} for n in range(40)], "hard, but not hopeless"),
+        ([{"accuracy": 0.0, "rewards/accuracy/mean": 0.3}] * 40, "its full mark is below 1"),
         ([{"entropy": 0.01 * 3 ** (n > 5), "teacher/gap": 0.01 * 5 ** (n > 5)}
           for n in range(25)], "tiny numbers may treble"),
         ([{"reward": None, "accuracy": None, "reward_std": None, "kl": None}] * 20, "not logged"),

@@ -1,17 +1,14 @@
-"""Means over tokens and ranks, the metrics file, the rollout store, the glossary."""
+"""Means over tokens and ranks, the metrics file, the glossary."""
 
 import json
 import math
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from rlkd.tracking import glossary
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.means import Means
-from rlkd.tracking.rollouts import Rollouts
-from rlkd.tracking.store import RolloutStore
 
 
 def pair(total, number):
@@ -68,35 +65,6 @@ def test_a_tracker_that_breaks_in_the_middle_is_left_out_once(tmp_path, caplog):
     assert Broken.calls == 1
     assert caplog.text.count("W&B failed") == 1
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
-
-
-def rollouts(step: int, prompt="1+1=") -> Rollouts:
-    return Rollouts(step, [prompt, prompt], ["2<eos>", "3<eos>"], {"tokens": [2, 2]})
-
-
-def test_rollouts_are_files_that_appear_whole(tmp_path):
-    store = RolloutStore(tmp_path / "rollouts", rank=1, every=2)
-    for step in (1, 2, 3):
-        store.write(rollouts(step))
-    names = sorted(path.name for path in (tmp_path / "rollouts").iterdir())
-    assert names == ["step-000001-rank1.parquet", "step-000003-rank1.parquet"]
-    table = pq.read_table(tmp_path / "rollouts" / names[0]).to_pydict()
-    assert table["completion"] == ["2<eos>", "3<eos>"]
-    assert table["rank"] == [1, 1]
-
-
-def test_chat_prompts_are_stored_as_json(tmp_path):
-    store = RolloutStore(tmp_path, rank=0)
-    store.write(rollouts(1, prompt=[{"role": "user", "content": "1+1?"}]))
-    table = pq.read_table(tmp_path / "step-000001-rank0.parquet").to_pydict()
-    assert json.loads(table["prompt"][0]) == [{"role": "user", "content": "1+1?"}]
-
-
-def test_what_cannot_be_graded_is_none():
-    batch = rollouts(1)
-    batch.add_rewards(["a", "b"], torch.tensor([[1.0, math.nan], [0.5, 2.0]]))
-    assert batch.columns["reward/a"] == [1.0, 0.5]
-    assert batch.columns["reward/b"] == [None, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOConfig
 
 from rlkd import GRPO, RLAD, Trainer
@@ -243,9 +243,11 @@ def test_rollouts_come_with_what_the_first_update_saw(student, prompts, tmp_path
     trainer = make(
         student, prompts, tmp_path,
         algorithm=RLAD(), teacher=teacher, teacher_check="off", on_rollouts=got.append,
+        token_rows=4,
     )  # fmt: skip
     trainer.train()
     assert [rollouts.step for rollouts in got] == [1, 2]
+    assert [rollouts.columns["policy_version"] for rollouts in got] == [[0] * 16, [1] * 16]
     for rollouts in got:
         assert len(rollouts.prompts) == len(rollouts.completions) == 16
         assert all(len(column) == 16 for column in rollouts.columns.values())
@@ -267,6 +269,32 @@ def test_rollouts_come_with_what_the_first_update_saw(student, prompts, tmp_path
         entropy = -(logp.exp() * logp).sum(-1).mean().item()
         assert first.columns["teacher_gap"][row] == pytest.approx(sampled + 2.0, abs=1e-4)
         assert first.columns["entropy"][row] == pytest.approx(entropy, abs=1e-4)
+        assert first.columns["teacher_logp"][row] == pytest.approx(-2.0)
+        if row % 4:
+            assert first.columns["token_text"][row] is None
+            continue
+        assert first.columns["token_text"][row] == [tokenizer.decode([token]) for token in answer]
+        each = logp.gather(-1, torch.tensor(answer).unsqueeze(-1)).squeeze(-1)
+        ratios = torch.tensor(first.columns["token_teacher_log_ratio"][row])
+        torch.testing.assert_close(ratios, -2.0 - each, rtol=0, atol=1e-4)
+        entropies = torch.tensor(first.columns["token_entropy"][row])
+        torch.testing.assert_close(entropies, -(logp.exp() * logp).sum(-1), rtol=0, atol=1e-4)
+
+
+def test_rollouts_are_handed_over_after_their_first_pass_and_not_later(student, prompts, tmp_path):
+    got = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            got.append(state.global_step)
+
+    trainer = make(
+        student, prompts, tmp_path, {"max_steps": 2, "num_iterations": 2},
+        on_rollouts=lambda rollouts: got.append(rollouts), callbacks=[Watch()],
+    )  # fmt: skip
+    trainer.train()
+    assert isinstance(got[0], Rollouts)
+    assert got[1:] == [1, 2]
 
 
 # -- RLAD against GRPO, through the whole trainer -------------------------------------------------

@@ -145,7 +145,7 @@ class FirstBatch:
 
     Args:
         mode: error, warn or off (`run.first_batch`).
-        keep: writes this rank's rollouts; returns the file.
+        keep: writes this rank's rollouts; returns the file, or None where it cannot.
         tell: says a message, (name, message, kind); None on ranks that say nothing.
         settings: further arguments of `judge`.
         expected: rollouts that this rank's batch must have.
@@ -154,7 +154,7 @@ class FirstBatch:
     def __init__(
         self,
         mode: Literal["error", "warn", "off"],
-        keep: Callable[[Rollouts], Path],
+        keep: Callable[[Rollouts], Path | None],
         tell: Callable[[str, Message, str], None] | None,
         *,
         world_size: int = 1,
@@ -197,7 +197,7 @@ class FirstBatch:
             raise ConfigError(
                 "nothing can be learnt from the first batch, and no update was made.\n"
                 f"{reasons}\n"
-                f"  saved: its rollouts, {path}\n"
+                f"  saved: its rollouts, {path or 'which could not be written'}\n"
                 "  then: give the new run another run.name, or delete this one's folder;"
                 " --run.first_batch warn goes on regardless"
             )

@@ -29,6 +29,8 @@ class Seen:
     """The run's own start: mean of each metric over its first values; only what has enough."""
     limit: int | None = None
     """Most tokens of an answer."""
+    verifiable: str | None = None
+    """The reward whose full mark, 1, counts as correct."""
 
     def get(self, name: str) -> float | None:
         """The step's value; None where it logged none, or no finite number."""

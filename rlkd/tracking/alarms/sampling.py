@@ -90,7 +90,10 @@ class NothingRight(Rule):
     """One right answer shows that answers are read."""
 
     def level(self, seen: Seen) -> Level | None:
-        return low(seen.get("accuracy"), 0.0, 1e-9)
+        # A reward below 1 that is not 0 (partial credit, a reward model) has seen something.
+        reward = seen.get(f"rewards/{seen.verifiable}/mean")
+        level = low(seen.get("accuracy"), 0.0, 1e-9)
+        return Level.GOOD if level is Level.BAD and reward else level
 
     def message(self, seen: Seen) -> Message:
         zero = [name for name, mean in seen.family("rewards/", "/mean").items() if mean == 0]

@@ -35,6 +35,7 @@ class Alarms:
         rules: in the order in which they are told.
         alert: takes title and text to the tracker.
         limit: most tokens of an answer.
+        verifiable: name of the reward whose full mark, 1, counts as correct.
         attempt: 1, and one more each time the run is resumed; each line of alarms.jsonl has it.
     """
 
@@ -45,12 +46,14 @@ class Alarms:
         alert: Callable[[str, str], None] = lambda title, text: None,
         *,
         limit: int | None = None,
+        verifiable: str | None = None,
         attempt: int = 1,
     ) -> None:
         self._path = folder / FILE
         self._rules = rules
         self._alert = alert
         self._limit = limit
+        self._verifiable = verifiable
         self._attempt = attempt
         self._counts = {rule.name: _Count() for rule in rules}
         self._starts: dict[str, tuple[float, int]] = {}
@@ -75,7 +78,7 @@ class Alarms:
             for name, value in logs.items()
         }
         start = {name: total / n for name, (total, n) in self._starts.items() if n >= START}
-        seen = Seen(step, numbers, start, self._limit)
+        seen = Seen(step, numbers, start, self._limit, self._verifiable)
         for rule in self._rules:
             self._judge(rule, seen)
         self._learn_start(seen)
