@@ -16,7 +16,7 @@ from rlkd.export import newest_model
 from rlkd.geometry import geometry
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
-from rlkd.stopped import Stopped
+from rlkd.stopped import Broken, Stopped
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
 
@@ -48,8 +48,8 @@ any of them can be set on the command line, in YAML, dots between the names:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2: something that the person wrote is wrong;
-    3: a reward failed on too many rows, the run saved its state and stopped; 75: SIGTERM or SIGUSR1
-    stopped the run, which saved its state; 130: Ctrl-C did).
+    3: a reward failed on too many rows, or a number was NaN, and the run stopped; 75: SIGTERM or
+    SIGUSR1 stopped the run, which saved its state; 130: Ctrl-C did).
 
     Args:
         argv: the words after `rlkd`; None: those of this process.
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"rlkd: {error}", file=sys.stderr)
         return 2
-    except TooManyFaults as stop:
+    except (TooManyFaults, Broken) as stop:
         print(f"rlkd: {stop}", file=sys.stderr)
         return 3
     except Stopped as stop:
@@ -234,9 +234,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     train = added.add_parser(
         "train",
         help="run a config",
-        description="Train the model of a config. Exit code 2: the config is wrong; 3: a reward"
-        " failed on too many rows; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did. After"
-        " 3, 75 and 130 the run has saved its state, and --resume goes on.",
+        description="Train the model of a config. Exit code 2: the config is wrong, or nothing can"
+        " be learnt from the first batch; 3: a reward failed on too many rows, or a loss, gradient"
+        " or teacher's score was NaN; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did."
+        " After 3, 75 and 130 the message says what is saved, and --resume goes on from it.",
         usage="rlkd train CONFIG_OR_RUN [--dry-run] [--resume [--force-steps]] [--block.key VALUE"
         " ...]",
         epilog=_TRAIN_EPILOG.format(blocks=list_blocks(), examples=_EXAMPLES),

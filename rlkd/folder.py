@@ -50,7 +50,7 @@ def go_on(config: RunConfig, launch: Launch, step: int) -> dict[str, Any]:
 
 
 def end(folder: Path, why: str, step: int) -> None:
-    """Note in run.json how the run ended: all steps, early stop, signal or faults."""
+    """Note in run.json how the run ended: all steps, early stop, signal, faults or nan."""
     about = read(folder)
     about["ended"] = {"why": why, "step": step, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(folder, about)

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from rlkd import config as configs
 from rlkd import folder as folders
 from rlkd import resume as resuming
+from rlkd import watching
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
@@ -34,7 +35,7 @@ from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.best import BestWatch
-from rlkd.tracking.callback import EvalCallback, LogCallback, StoreCallback
+from rlkd.tracking.callback import EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 from rlkd.tracking.view import RunView
@@ -52,9 +53,11 @@ def train(
         force_steps: with `resume`: accept an `optim.steps` other than the run began with.
 
     Raises:
-        ConfigError: something that the person wrote is wrong, or the run cannot be resumed;
-            nothing was trained.
+        ConfigError: something that the person wrote is wrong, the run cannot be resumed, or nothing
+            can be learnt from the first batch; nothing was trained.
         TooManyFaults: a reward failed on too many rows; the state and the model were saved.
+        Broken: the loss or the gradient was not finite, the update was left out, and the state and
+            the model were saved; or the teacher gave what is no log-probability.
         Stopped: a signal stopped the run; the state was saved.
     """
     _quieten()
@@ -81,28 +84,23 @@ def train(
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
-    store = None
+    every = config.tracking.rollouts_every
+    store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
     try:
-        if config.tracking.rollouts_every:
-            store = RolloutStore(
-                config.folder / "rollouts", launch.rank, config.tracking.rollouts_every
-            )
         trainer = _build_trainer(config, sizes, store, rewards, rows)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
-        if store is not None and resumption is not None:
+        if resumption is not None:
             store.attempt = resumption.attempt
-        if store is not None:
-            trainer.add_callback(StoreCallback(store, trainer.gather_rows))
-            trainer.pieces.add("rollouts", store, per_rank=True)
+        trainer.add_callback(StoreCallback(store, trainer.gather_rows))
+        trainer.pieces.add("rollouts", store, per_rank=True)
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
         if launch.is_main:
             rowcheck.save(bad, config.folder / rowcheck.FILE)
-        return _train(trainer, config, launch, rewards, heldout, resumption)
+        return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:
         close(rewards)
-        if store is not None:
-            store.close()
+        store.close()
 
 
 def _train(
@@ -112,18 +110,19 @@ def _train(
     rewards: dict[str, Any],
     heldout: list[Row] | None,
     resumption: Resumption | None,
+    store: RolloutStore,
 ) -> list[dict[str, float]]:
     logger = _open_folder(config, launch, resumption)
     try:
         trainer.pieces.add("metrics", logger)
-        if logger is not None:
-            trainer.add_callback(LogCallback(logger))
+        unsound = watching.watch(trainer, config, launch, logger, resumption, store)
         faults = FaultStop(config)
         trainer.on_faults = faults.add
         trainer.add_callback(faults)
         trainer.pieces.add("faults", faults)
         signals = StopSignals(lambda code: max(trainer.gather_rows([code])))
-        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, (faults, signals))
+        stops = watching.Stops(faults, signals, unsound)
+        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops)
         trainer.add_callback(signals)
         if logger is not None:
             records, prompts = trainer.difficulty, trainer.training_prompts
@@ -131,17 +130,18 @@ def _train(
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
         with signals:
-            trainer.train(resumption.checkpoint if resumption is not None else None)
+            watching.run(trainer, resumption, unsound)
             if not signals.exit_code:
                 folders.save_model(trainer, config.folder)
             if launch.is_main:
-                why = _why_ended(trainer, faults, signals)
+                why = watching.why_ended(trainer, stops)
                 folders.end(config.folder, why, trainer.state.global_step)
     finally:
         if logger is not None:
             logger.close()
     signals.raise_if_stopped(config.folder)
     faults.raise_if_stopped()
+    unsound.raise_if_stopped()
     return evaluations.history if evaluations is not None else []
 
 
@@ -190,7 +190,7 @@ def _score_rows(
 def _build_trainer(
     config: RunConfig,
     sizes: Geometry,
-    store: RolloutStore | None,
+    store: RolloutStore,
     rewards: dict[str, Any],
     rows: list[Row],
 ) -> Trainer:
@@ -205,7 +205,7 @@ def _build_trainer(
             components=config.build_components(),
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
-            on_rollouts=store.write if store else None,
+            on_rollouts=store.write if config.tracking.rollouts_every else None,
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
@@ -297,17 +297,16 @@ def _add_evaluation(
     rewards: dict[str, Any],
     heldout: list[Row] | None,
     logger: RunLogger | None,
-    stops: tuple[FaultStop, StopSignals],
+    stops: watching.Stops,
 ) -> EvalCallback | None:
     if heldout is None:
         return None
     accelerator = trainer.accelerator
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
-    faults, signals = stops
 
     def run(step: int) -> dict[str, float]:
-        if faults.complaint is not None:
+        if stops.faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
         scored = _score_rows(model, trainer.processing_class, share, rewards, config)
@@ -329,7 +328,7 @@ def _add_evaluation(
         trainer.checkpoints.best = lambda: watch.best
     callback = EvalCallback(
         run, config.eval.every, config.eval.at_start,
-        skip=lambda: signals.exit_code != 0, watch=watch,
+        skip=lambda: stops.signals.exit_code != 0, watch=watch,
     )  # fmt: skip
     trainer.add_callback(callback)
     trainer.pieces.add("evaluations", callback)
@@ -355,14 +354,3 @@ def _open_folder(
         run_id=about["wandb_id"],
         attempt=resumption.attempt if resumption is not None else 1,
     )
-
-
-def _why_ended(
-    trainer: Trainer, faults: FaultStop, signals: StopSignals
-) -> Literal["signal", "faults", "all steps", "early stop"]:
-    if signals.exit_code:
-        return "signal"
-    if faults.complaint is not None:
-        return "faults"
-    done = trainer.state.global_step >= trainer.args.max_steps
-    return "all steps" if done else "early stop"

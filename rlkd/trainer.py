@@ -25,6 +25,7 @@ from rlkd.batch import TokenBatch
 from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
+from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
@@ -46,7 +47,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Resumable, GRPOTrainer):
+class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -205,13 +206,27 @@ class Trainer(Resumable, GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         rows = output["completion_ids"].shape[0]
         output |= self._advantages(mode, rows)
+        watched = self._on_rollouts is not None or self.on_batch is not None
+        if mode == "train" and watched:  # before the teacher, who may refuse them
+            self._open_rollouts = self.last_rollouts = self._record(inputs, output)
+            self._show_batch(self._open_rollouts)
         if self.teacher is not None:
             output["teacher_per_token_logps"] = self._ask_teacher(output)
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
-        if mode == "train" and self._on_rollouts is not None:
-            self._open_rollouts = self._record(inputs, output)
         return output
+
+    on_batch: Callable[[dict[str, float], Rollouts], None] | None = None
+    """Called on every rank with each training batch before anything is learnt from it: what it
+    will log, over all ranks, and this rank's rollouts."""
+
+    def _show_batch(self, rollouts: Rollouts) -> None:
+        if self.on_batch is not None:
+            seen = self._metrics["train"].items()
+            self.on_batch({name: values[-1] for name, values in seen if values}, rollouts)
+
+    last_rollouts: Rollouts | None = None
+    """This rank's rollouts of the training batch in work, or of the last one."""
 
     def _advantages(self, mode: str, rows: int) -> dict[str, Tensor]:
         """This rank's share of what groups over all ranks give: advantages, and in training what

@@ -55,7 +55,7 @@ class RunConfig(Block):
     eval: Eval = Eval()
     """When and how to evaluate."""
     run: Run
-    """Name, folder, seed, checkpoints, processes."""
+    """Name, folder, seed, checkpoints, processes, what stops it."""
     tracking: Tracking = Tracking()
     """W&B and stored rollouts."""
     trl: dict[str, Any] = Field(default_factory=dict)

@@ -246,7 +246,7 @@ class Eval(Block):
 
 
 class Run(Block):
-    """The run's name, folder, seed and checkpoints."""
+    """The run's name, folder, seed and checkpoints, and when it stops itself."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder: letters, digits, `.`, `_`, `-`."""
@@ -263,6 +263,12 @@ class Run(Block):
     """Number of processes that the launch must have; null: any."""
     deterministic: bool = False
     """Use only deterministic kernels: slower on a GPU, the same numbers every time."""
+    first_batch: Literal["error", "warn", "off"] = "error"
+    """What a first batch of rollouts does from which nothing can be learnt (all cut off and none
+    differs, none can be graded): `error` stops before the first update."""
+    on_nan: Literal["stop", "warn"] = "stop"
+    """What a loss or gradient that is NaN or infinite does. The update is left out either way;
+    `stop` then saves and ends the run, `warn` goes on."""
 
 
 class Tracking(Block):

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rlkd.tracking.alarms.watch import Alarms
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
@@ -21,10 +22,12 @@ _SHOWN = {
 
 
 class LogCallback(TrainerCallback):
-    """Hands what the trainer logs to the RunLogger and prints a line of it."""
+    """Hands what the trainer logs to the RunLogger, beside the alarms that are on, and prints a
+    line of it."""
 
-    def __init__(self, run_logger: RunLogger) -> None:
+    def __init__(self, run_logger: RunLogger, alarms: Alarms) -> None:
         self._logger = run_logger
+        self._alarms = alarms
 
     def on_log(
         self,
@@ -37,7 +40,8 @@ class LogCallback(TrainerCallback):
         logs = logs or {}
         if "loss" not in logs:  # the trainer's closing summary
             return
-        self._logger.log(state.global_step, {f"train/{key}": value for key, value in logs.items()})
+        logged = logs | self._alarms.see(state.global_step, logs)
+        self._logger.log(state.global_step, {f"train/{key}": v for key, v in logged.items()})
         # None: a mean over no rows (no reward could grade one).
         shown = [
             f"{name} {logs[key]:.3f}" for key, name in _SHOWN.items() if logs.get(key) is not None

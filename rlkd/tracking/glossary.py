@@ -169,6 +169,11 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "high: the teacher's factor has no gradient there",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
+    "train/updates/left_out": (
+        "1 where the loss or the gradient was not finite and the update was left out",
+        "only then; run.on_nan",
+    ),
+    "train/alarms/*": ("1 while that alarm is on; its words are in alarms.jsonl", "only then"),
 }
 """Name (with * for a reward's name) -> (what it is, unit and what is good)."""
 

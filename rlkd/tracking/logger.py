@@ -52,6 +52,7 @@ class RunLogger:
         self._started = time.time()
         self._tracker: Any = None
         self._charts_work = True
+        self._alerts_work = True
         if wandb_mode != "disabled":
             self._tracker = self._start_wandb(name, project, config, wandb_mode, run_id)
 
@@ -147,6 +148,25 @@ class RunLogger:
                 "W&B failed at the chart %s (%s: %s), which is left out from here on; the run and "
                 "its numbers go on",
                 name,
+                type(error).__name__,
+                error,
+            )
+
+    def alert(self, title: str, text: str) -> None:
+        """Give the tracker an alert, which it mails or posts as the account says.
+
+        An alert that fails says so once; the run, its numbers and its charts go on.
+        """
+        if self._tracker is None or not self._alerts_work:
+            return
+        try:
+            self._tracker.alert(title=title, text=text, level="WARN")
+        except Exception as error:
+            self._alerts_work = False
+            logger.warning(
+                "W&B failed at the alert %r (%s: %s): alerts are left out from here on and "
+                "stand in alarms.jsonl",
+                title,
                 type(error).__name__,
                 error,
             )

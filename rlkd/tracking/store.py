@@ -45,11 +45,27 @@ class RolloutStore:
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._last: Rollouts | None = None
 
     def write(self, rollouts: Rollouts) -> None:
         """Have one batch stored; batches between two multiples of `every` steps are left out."""
-        if (rollouts.step - 1) % self.every:
-            return
+        if (rollouts.step - 1) % self.every == 0:
+            self._hand_over(rollouts)
+
+    def keep(self, rollouts: Rollouts) -> Path | None:
+        """Have one batch stored whatever `every` is, and wait for it.
+
+        Returns:
+            Its file; None where it could not be written.
+        """
+        if rollouts is not self._last:
+            self._hand_over(rollouts)
+        self._wait()
+        path = self._path(rollouts)
+        return path if path.is_file() else None
+
+    def _hand_over(self, rollouts: Rollouts) -> None:
+        self._last = rollouts
         with self._changed:
             self._changed.wait_for(lambda: len(self._open) < DEPTH)
             self._open.append(rollouts)
@@ -78,10 +94,13 @@ class RolloutStore:
     def state(self) -> dict[str, Any]:
         """See rlkd.checkpoints.pieces.Piece: what a checkpoint has learnt from is on the disk
         before it."""
+        self._wait()
+        return {"errors": self.errors}
+
+    def _wait(self) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: not self._open, _CLOSE_S):
                 logger.warning("rollouts: the disk of %s does not answer", self.folder)
-        return {"errors": self.errors}
 
     def restore(self, state: dict[str, Any]) -> str:
         """See rlkd.checkpoints.pieces.Piece."""
@@ -117,13 +136,16 @@ class RolloutStore:
         # Not before the first write: until then the folder is the first rank's to check.
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = len(rollouts.prompts)
-        path = self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
+        path = self._path(rollouts)
         write_whole(self._table(rollouts, rows), path)
         line = {"step": rollouts.step, "rank": self.rank, "attempt": self.attempt, "rows": rows}
         text = json.dumps({**line, "file": path.name}) + "\n"
         # One write to a file opened for appending: lines of several ranks do not mix.
         with (self.folder / MANIFEST).open("ab", buffering=0) as file:
             file.write(text.encode())
+
+    def _path(self, rollouts: Rollouts) -> Path:
+        return self.folder / f"step-{rollouts.step:06d}-rank{self.rank}.parquet"
 
     def _table(self, rollouts: Rollouts, rows: int) -> pa.Table:
         columns: dict[str, list[Any]] = {

@@ -110,7 +110,7 @@ def test_many_faults_stop_the_run_and_its_state_is_saved(
 
 
 def test_nones_are_no_faults(train, tmp_path):
-    assert train(rewards(kwargs={"of": "none"}), "--optim.steps=3") == 0
+    assert train(rewards(kwargs={"of": "none"}), "--optim.steps=3", "--run.first_batch=warn") == 0
     rows = [row for row in lines(tmp_path / "runs/x") if "train/loss" in row]
     assert [row["train/rewards/left_out"] for row in rows] == [1.0] * 3
     assert [row["train/rewards/accuracy/faults"] for row in rows] == [0] * 3
