@@ -1,9 +1,12 @@
 """Held-out evaluation: one greedy answer per row, judged by the run's own rewards."""
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -72,7 +75,8 @@ def score(
     """What each reward says of each answer, and its length: one dictionary per row.
 
     Rewards are called as in training: texts (or chat messages) without special tokens, the
-    columns of the data as lists.
+    columns of the data as lists. What they draw in this process is not drawn from training's random
+    numbers.
     """
     texts = tokenizer.batch_decode(answers.ids, skip_special_tokens=True)
     chat = bool(rows) and not isinstance(rows[0]["prompt"], str)
@@ -85,15 +89,16 @@ def score(
         for ids, cut in zip(answers.ids, answers.truncated, strict=True)
     ]
     for name, reward in rewards.items():
-        values = reward(
-            prompts=[row["prompt"] for row in rows],
-            completions=completions,
-            completion_ids=answers.ids,
-            trainer_state=None,
-            log_extra=lambda *_: None,
-            log_metric=lambda *_: None,
-            **columns,
-        )
+        with _randomness_kept():
+            values = reward(
+                prompts=[row["prompt"] for row in rows],
+                completions=completions,
+                completion_ids=answers.ids,
+                trainer_state=None,
+                log_extra=lambda *_: None,
+                log_metric=lambda *_: None,
+                **columns,
+            )
         for row, value in zip(scored, values, strict=True):
             row[f"reward/{name}"] = value
     return scored
@@ -116,6 +121,19 @@ def summarise(scored: Sequence[Mapping[str, float | None]], verifiable: str) -> 
         if values:
             summary[name] = sum(values) / len(values)
     return summary
+
+
+@contextmanager
+def _randomness_kept() -> Iterator[None]:
+    """The random numbers of python, numpy and torch go on as if nothing was drawn inside."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _known(scored: Sequence[Mapping[str, float | None]], name: str) -> list[float]:

@@ -13,14 +13,12 @@ from rlkd.difficulty import Difficulty, prompt_key
 from rlkd.tracking.bands import band_of, difficulty_metrics
 
 
-def row_facts(
-    prompts: Iterable[Any], completion_ids: Sequence[list[int]], is_cut: Sequence[bool]
-) -> Tensor:
-    """(R, 3) int64, to be gathered over the ranks: key of the prompt, tokens of the answer, 1 where
-    it ended by itself."""
+def row_facts(prompts: Iterable[Any], lengths: Sequence[int], is_cut: Sequence[bool]) -> Tensor:
+    """(R, 3) int64, to be gathered over the ranks: key of the prompt, tokens that the model wrote
+    (the end token too, and none of a tool's), 1 where it ended by itself."""
     facts = [
-        (prompt_key(prompt), len(ids), not cut)
-        for prompt, ids, cut in zip(prompts, completion_ids, is_cut, strict=True)
+        (prompt_key(prompt), length, not cut)
+        for prompt, length, cut in zip(prompts, lengths, is_cut, strict=True)
     ]
     return torch.tensor(facts, dtype=torch.int64)
 

@@ -50,7 +50,8 @@ def check_config(config: RunConfig, force_steps: bool) -> str | None:
         None, or how the run ended, where it is finished.
 
     Raises:
-        ConfigError: there is no such run; keys differ that matter.
+        ConfigError: there is no such run; keys differ that matter; it is finished and its model
+            is gone.
     """
     old = _config_of(config.folder)
     differing = _differences(configs.resolved(old), configs.resolved(config))
@@ -73,7 +74,13 @@ def check_config(config: RunConfig, force_steps: bool) -> str | None:
         )
     ended = folders.read(config.folder).get("ended") or {}
     if ended.get("why") in folders.FINISHED and steps is None:
-        return f"{ended['why']}, {ended['step']} of {config.optim.steps}"
+        how = f"{ended['why']}, {ended['step']} of {config.optim.steps}"
+        if not (config.folder / "model").is_dir():
+            raise ConfigError(
+                f"{config.folder} is finished ({how}), and its model/ is gone.\n"
+                f"  do: rlkd export {config.folder} OUT writes the model of its newest checkpoint"
+            )
+        return how
     return None
 
 

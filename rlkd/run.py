@@ -332,6 +332,9 @@ def _add_evaluation(
     )  # fmt: skip
     trainer.add_callback(callback)
     trainer.pieces.add("evaluations", callback)
+    trainer.has_ended = lambda checkpoint: callback.has_ended(
+        trainer.pieces.read(checkpoint, "evaluations", accelerator.process_index)
+    )
     return callback
 
 

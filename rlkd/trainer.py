@@ -176,7 +176,10 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._gathered_rewards = rewards_RF
         if self._mode() == "train":
             cut = [self._is_cut(ids) for ids in completion_ids_list]
-            facts_R3 = row_facts((row["prompt"] for row in inputs), completion_ids_list, cut)
+            lengths = [len(ids) for ids in completion_ids_list]
+            if self._tool_mask is not None:  # 0 on what tools wrote
+                lengths = [sum(mask) for mask in self._tool_mask]
+            facts_R3 = row_facts((row["prompt"] for row in inputs), lengths, cut)
             self._gathered_facts = cast(
                 Tensor, self.accelerator.gather(facts_R3.to(rewards_RF.device))
             )

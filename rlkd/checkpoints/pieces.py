@@ -81,16 +81,22 @@ class Pieces:
         """
         self.check(checkpoint)
         said = {}
-        for name, (piece, per_rank) in self._pieces.items():
-            path = checkpoint.path / "pieces" / _file(name, per_rank, rank)
-            if piece is None:
-                continue
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-                raise CheckpointError(f"{path} cannot be read: {error}") from error
-            said[name] = piece.restore(state)
+        for name, (piece, _) in self._pieces.items():
+            if piece is not None:
+                said[name] = piece.restore(self.read(checkpoint, name, rank))
         return said
+
+    def read(self, checkpoint: Checkpoint, name: str, rank: int) -> Any:
+        """The state of one piece, as this rank restores it.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        path = checkpoint.path / "pieces" / _file(name, self._pieces[name][1], rank)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Are the pieces of the checkpoint those of this run?

@@ -24,6 +24,9 @@ class Resumable:
     on_resumed: Callable[[Checkpoint, dict[str, str]], None] | None = None
     """Called on every rank when all pieces are restored, with what each says of itself."""
 
+    has_ended: Callable[[Checkpoint], bool] | None = None
+    """Asked on every rank: was the training over with this checkpoint, though steps are left?"""
+
     def _start_checkpoints(self) -> None:
         """The last thing of the trainer's own __init__."""
         this = self._this
@@ -49,7 +52,7 @@ class Resumable:
         self._resuming.checkpoint = chosen
         if chosen is None:
             return self._base().train(None, *args, **kw)
-        if self._has_all_steps(chosen):
+        if self._has_all_steps(chosen) or (self.has_ended is not None and self.has_ended(chosen)):
             return self._finish(chosen)
         return self._base().train(str(chosen.path), *args, **kw)
 

@@ -40,8 +40,18 @@ def main(descriptor: int, spec: dict[str, Any]) -> None:
     except BaseException as error:
         send(control, json.dumps(f"{type(error).__name__}: {error}"[:2000]).encode())
         return
-    send(control, b"null")
     children: set[int] = set()
+    with contextlib.suppress(ConnectionError):  # a trainer that ended without reading an answer
+        send(control, b"null")
+        _obey(control, function, spec, children)
+    for pid in children:
+        _end(pid)
+    os._exit(0)  # a thread that the user's module started does not keep it
+
+
+def _obey(
+    control: socket.socket, function: Callable[..., Any], spec: dict[str, Any], children: set[int]
+) -> None:
     while True:
         command = control.recv(1)
         if command == b"F":
@@ -49,17 +59,14 @@ def main(descriptor: int, spec: dict[str, Any]) -> None:
         elif command == b"K":
             data = exactly(control, PID.size)
             if data is None:
-                break
+                return
             pid = PID.unpack(data)[0]
             if pid in children:
                 children.discard(pid)
                 _end(pid)
             control.sendall(b"k")
         else:
-            break
-    for pid in children:
-        _end(pid)
-    os._exit(0)  # a thread that the user's module started does not keep it
+            return
 
 
 def load(spec: dict[str, Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Hooks into transformers' training loop: what is logged, printed and evaluated when."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -120,6 +121,15 @@ class EvalCallback(TrainerCallback):
                 best = self._watch.best
                 said += f", best {best.metric} {best.value:.4g} at step {best.step}"
         return said
+
+    def has_ended(self, state: dict[str, Any]) -> bool:
+        """Was the patience exhausted when `state` was given? The training loop, resumed from
+        there, would first take a step more."""
+        if self._watch is None or state["watch"] is None:
+            return False
+        then = dataclasses.replace(self._watch)
+        then.restore(state["watch"])
+        return then.exhausted
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -176,6 +176,9 @@ def test_a_student_learns_with_the_calculator(config, folder, tmp_path, seen):
     own = [t - by for t, by in zip(table["tokens"], table["tool_tokens"], strict=True)]
     assert sum(table["tool_tokens"]) > 0
     assert sum(own) / 16 == pytest.approx(steps[0]["train/completions/mean_length"])
+    # Nor does a difficulty record (CEEH's length term) count what a tool wrote.
+    ended = [n for n, cut in zip(own, table["truncated"], strict=True) if not cut]
+    assert steps[0]["train/difficulty/new/length"] == pytest.approx(sum(ended) / len(ended))
     assert max(map(abs, table["teacher_gap"])) < 1e-4
     for text, value, tokens in zip(
         table["completion"], table["reward/calls"], table["tool_tokens"], strict=True

@@ -149,3 +149,22 @@ def test_what_export_refuses(tmp_path, capsys):
     assert cli.main(["export", str(run), f"{tmp_path}/out", "--checkpoint=1"]) == 2
     assert "is damaged" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_killed_after_its_early_stop_only_finishes(monkeypatch, tmp_path):
+    words = [*SMALL, "--optim.steps=9", "--eval.every=1", "--eval.best=length",
+             "--run.save_every=2", "--eval.best_is=lowest", "--eval.patience=3",
+             f"--run.dir={tmp_path}"]  # fmt: skip
+    scripted(monkeypatch, [0.0] * 9)  # the length never changes: the first is the best
+    assert cli.main(["train", *words]) == 0
+    run = tmp_path / "x"
+    assert checkpoints(run)[-1] == 4  # the last step's own: it knows that the patience is exhausted
+    weights = (run / "model/model.safetensors").read_bytes()
+    shutil.rmtree(run / "model")
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({k: v for k, v in about.items() if k != "ended"}))
+    assert cli.main(["train", str(run), "--resume"]) == 0
+    assert [line["step"] for line in lines(run) if "train/loss" in line] == [1, 2, 3, 4]
+    ended = json.loads((run / "run.json").read_text())["ended"]
+    assert (ended["why"], ended["step"]) == ("early stop", 4)
+    assert (run / "model/model.safetensors").read_bytes() == weights

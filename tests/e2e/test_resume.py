@@ -280,6 +280,13 @@ def test_a_finished_run_says_so(whole, capsys):
     assert resume(whole) == 0
     assert f"{whole} is finished (all steps, 6 of 6): {whole}/model" in capsys.readouterr().out
     assert (whole / "metrics.jsonl").read_bytes() == before
+    (whole / "model").rename(whole / "elsewhere")
+    try:
+        said = refused(capsys, whole)
+    finally:
+        (whole / "elsewhere").rename(whole / "model")
+    assert "is finished (all steps, 6 of 6), and its model/ is gone" in said
+    assert f"rlkd export {whole} OUT" in said
 
 
 def test_a_run_killed_after_its_last_step_only_finishes(whole, killed, capsys):

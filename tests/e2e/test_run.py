@@ -5,6 +5,7 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -156,7 +157,7 @@ def test_the_same_seed_gives_the_same_run_and_evaluation_disturbs_nothing(run, t
 def test_evaluation_draws_no_random_number(run):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from rlkd.evaluate import answer_greedily
+    from rlkd.evaluate import answer_greedily, score
 
     model = AutoModelForCausalLM.from_pretrained(run / "model").train()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
@@ -168,6 +169,16 @@ def test_evaluation_draws_no_random_number(run):
     assert model.training
     assert together == answer_greedily(model, tokenizer, prompts, 24, 1)
     assert answer_greedily(model, tokenizer, prompts, 2, 2).truncated == [True, True]
+
+    def drawing(completions, **_):  # a reward in the trainer's own process
+        return [random.random() + np.random.rand() + torch.rand(()).item() for _ in completions]
+
+    drawn = np.random.get_state()[1].copy(), np.random.get_state()[2]
+    score(together, tokenizer, prompts, {"drawing": drawing})
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert (drawn[0] == np.random.get_state()[1]).all()
+    assert drawn[1] == np.random.get_state()[2]
 
 
 def test_lora_trains_adapters_that_eval_reads(tmp_path, capsys):

@@ -136,7 +136,7 @@ def batch(verifiable, lengths=None, cut=None, prompts=("a", "b")):
     lengths, cut = lengths or [3] * 8, cut or [False] * 8
     rows = [prompt for prompt in prompts for _ in range(4)]
     value_R = torch.tensor(verifiable)
-    facts_R3 = row_facts(rows, [[7] * n for n in lengths], cut)
+    facts_R3 = row_facts(rows, lengths, cut)
     return value_R.view(2, 4), value_R, facts_R3
 
 

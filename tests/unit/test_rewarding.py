@@ -8,7 +8,9 @@ import logging
 import multiprocessing
 import os
 import random
+import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -517,6 +519,24 @@ def test_a_template_that_dies_is_replaced(guarded):
     time.sleep(0.05)
     assert reward(completions=["a", "ab"]) == [1.0, 2.0]
     assert len(children() - before) == 1
+
+
+def test_a_template_whose_trainer_ends_before_any_call_says_nothing():
+    ours, theirs = socket.socketpair()
+    spec = {"use": "rewards.arithmetic:accuracy", "kwargs": {}, "memory_kb": 2**20, "seed": 0}
+    code = (
+        "import sys, json; from rlkd.rewarding.template import main; "
+        "main(int(sys.argv[1]), json.loads(sys.argv[2]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(theirs.fileno()), json.dumps(spec)],
+        pass_fds=(theirs.fileno(),), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    theirs.close()
+    assert select.select([ours], [], [], 60)[0]
+    ours.close()  # what it sent is unread: its next receive fails, and does not merely end
+    assert process.communicate(timeout=20) == (None, "")
+    assert process.returncode == 0
 
 
 def test_it_is_cheap_when_all_is_well(guarded):
