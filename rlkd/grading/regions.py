@@ -112,6 +112,8 @@ class _Builder:
             inner = self.region(node[2])
             name = node[1]
             if name[0] == "rel" and len(name[1]) == 3 and name[1][1] == "in":
+                # {x in S : ...} has no number outside S; whole numbers are no intervals
+                inner = self._combined("cap", inner, self.region(node[1]))
                 name = name[1][0]
             if inner.unknown is not None and inner.unknown != name:
                 raise NotARegion

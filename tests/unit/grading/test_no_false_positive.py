@@ -31,6 +31,9 @@ WRONG = [
     ("\\{1,\\{2\\}\\}", "\\{1,2\\}"), ("\\{\\{1\\},\\{2\\}\\}", "\\{1,2\\}"),
     ("k\\pi,k\\in\\mathbb{Z}", "k\\pi,k\\in\\mathbb{N}"),
     ("3k,k\\in\\mathbb{Z}", "3k,k\\in\\mathbb{R}"),
+    ("(1,\\infty)", "\\{n\\in\\mathbb{Z}: n>1\\}"), ("\\{n\\in\\mathbb{Z}: n>1\\}", "x>1"),
+    ("(0,1)", "\\{x\\in\\mathbb{Q}\\mid 0<x<1\\}"), ("\\{2,-2\\}", "\\{x\\in\\mathbb{N}: x^2=4\\}"),
+    ("(1,\\infty)", "\\{x\\in(0,4)\\mid x>1\\}"), ("(-1,1)", "\\{x\\in\\mathbb{C}: |x|<1\\}"),
     ("0^\\circ C", "0^\\circ F"), ("5", "5\\text{th root}"), ("5", "5=\\text{wrong}"),
     ("\\infty", "\\lim_{x\\to0}\\frac{1}{x}"), ("4:30\\text{ p.m.}", "4:30\\text{ a.m.}"),
 ]  # fmt: skip
@@ -39,7 +42,8 @@ RIGHT = [
     ("x^2+C", "x^2+K"),
     ("y=Ce^x", "y=Ae^x"), ("y=C_1\\cos x+C_2\\sin x", "y=A\\cos x+B\\sin x"), ("9", "9^{th}"),
     ("4:30\\text{ p.m.}", "4:30 PM"), ("6\\text{ p.m.}", "6:00 pm"),
-    ("25^\\circ C", "25^\\circ\\text{C}"),
+    ("25^\\circ C", "25^\\circ\\text{C}"), ("(1,4)", "\\{x\\in(0,4)\\mid x>1\\}"),
+    ("(0,1)", "\\{x\\in\\mathbb{R}: 0<x<1\\}"), ("\\{2,-2\\}", "\\{x\\in\\mathbb{R}\\mid x^2=4\\}"),
 ]  # fmt: skip
 
 
