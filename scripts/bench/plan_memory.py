@@ -1,0 +1,315 @@
+"""rlkd plan's estimates against what training steps really hold, on a CPU.
+
+    .venv/bin/python scripts/bench/plan_memory.py
+
+For each case a random model of that shape is trained for three steps by rlkd's own Trainer, with
+answers of the full length. Bytes that live in tensors are counted at every operation (a dispatch
+mode: deterministic; what a kernel allocates within itself is not seen), the peak of each phase
+separately; the phases of the last step are compared. A second process, without counting, gives the
+growth of its resident memory above the imports, which also holds what the allocator does not give
+back.
+"""
+
+import argparse
+import dataclasses
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from rlkd import config as configs
+from rlkd.planning.plan import plan
+
+SMALL = {"vocab": 8000, "hidden": 512, "layers": 8, "heads": 8, "kv": 4, "inner": 1408}
+SMOLLM2 = {"vocab": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv": 3, "inner": 1536}
+TEACHER = {"vocab": 8000, "hidden": 640, "layers": 6, "heads": 10, "kv": 10, "inner": 1700}
+
+PROMPT = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    student: dict[str, int]
+    teacher: dict[str, int] | None
+    completion: int
+    overrides: tuple[str, ...] = ()
+    prompts: int = 2
+    group: int = 4
+    micro: int = 4
+    evaluated: int = 0
+
+
+CASES = {
+    "long answers": Case(SMALL, TEACHER, 480),
+    "long, checkpointing": Case(SMALL, TEACHER, 480, ("--trl.gradient_checkpointing=true",)),
+    "long, LoRA": Case(SMALL, TEACHER, 480, ("--model.lora={r: 16, alpha: 32}",)),
+    "long, bfloat16": Case(SMALL, TEACHER, 200, ("--model.dtype=bfloat16",)),
+    "long, beta": Case(SMALL, None, 480, ("--algorithm.beta=0.1",), group=8, micro=16),
+    "SmolLM2 shape": Case(SMOLLM2, None, 32, group=4, micro=4),
+    "SmolLM2 shape, LoRA": Case(SMOLLM2, None, 64, ("--model.lora={r: 16, alpha: 32}",)),
+    "many rows": Case(SMALL, TEACHER, 96, prompts=16, micro=4, evaluated=128),
+}
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that live, and the most since `reset`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: dict[int, weakref.ref] = {}
+
+    def note(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        place = storage._cdata
+        if place in self._known:
+            return
+        size = storage.nbytes()
+
+        def gone(_: Any) -> None:
+            del self._known[place]
+            self.now -= size
+
+        self._known[place] = weakref.ref(storage, gone)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+    def reset(self) -> None:
+        self.most = self.now
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tree_map_only(torch.Tensor, self.note, result)
+        return result
+
+
+def make_model(folder: Path, sizes: dict[str, int], seed: int) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", *(f"w{i}" for i in range(sizes["vocab"] - 2))]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=sizes["vocab"], hidden_size=sizes["hidden"], intermediate_size=sizes["inner"],
+        num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"],
+        num_key_value_heads=sizes["kv"], max_position_embeddings=2048, eos_token_id=1,
+        pad_token_id=0, bos_token_id=None, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>", padding_side="left"
+    ).save_pretrained(folder)
+
+
+def config_of(case: Case, folder: Path) -> configs.RunConfig:
+    rows = [
+        # Of different lengths: padded, as prompts are.
+        {"prompt": " ".join(f"w{(7 * i + j) % 97}" for j in range(PROMPT - i % 3))}
+        for i in range(200)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data: dict[str, Any] = {"train": {"path": str(folder / "rows.jsonl")}}
+    if case.evaluated:
+        data |= {"eval": data["train"] | {"size": case.evaluated}, "allow_overlap": True}
+    name = "rlad:RLAD" if case.teacher else "grpo:GRPO"
+    tree = {
+        "model": {"path": str(folder / "student")},
+        "algorithm": {"use": f"rlkd.algorithms.{name}"},
+        "data": data,
+        "rewards": [{"use": "rewards.repetition:ngrams", "in_process": True}],
+        "batch": {
+            "prompts_per_step": case.prompts, "group_size": case.group,
+            "micro_batch_size": case.micro,
+        },
+        "sampling": {"max_completion_length": case.completion},
+        "optim": {"steps": 3, "learning_rate": 1e-6},
+        "eval": {"batch_size": case.evaluated or 1},
+        "run": {"name": "plan", "dir": str(folder)},
+        # Random models would end their answers anywhere.
+        "trl": {"generation_kwargs": {"min_new_tokens": case.completion}},
+    }  # fmt: skip
+    if case.teacher:
+        tree["teacher"] = {"path": str(folder / "teacher"), "check": "off"}
+    return configs.overlay(tree, list(case.overrides), "plan_memory")
+
+
+def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
+    """Three steps; the peak of each phase of the last one."""
+    from datasets import Dataset
+
+    from rlkd import run
+    from rlkd.door import build_rewards
+    from rlkd.evaluate import answer_greedily
+    from rlkd.geometry import geometry
+
+    config = config_of(case, folder)
+    from rlkd.data import load_splits
+
+    rows, heldout = load_splits(config.data)
+    trainer: Any = run._build_trainer(
+        config, geometry(config.batch, 1), None, build_rewards(config), rows
+    )
+    peaks: dict[str, int] = {}
+    networks = [trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None)]
+
+    def measured(name: str, inner):
+        def call(*args, **kwargs):
+            if live is None:
+                return inner(*args, **kwargs)
+            live.reset()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                peaks[name] = max(live.most, peaks.get(name, 0))
+                live.reset()
+        return call  # fmt: skip
+
+    def counted():
+        for network in filter(None, networks):
+            for tensor in network.parameters():
+                live.note(tensor)
+
+    if live is not None:
+        counted()
+    trainer._generate_single_turn = measured("generate", trainer._generate_single_turn)
+    score = trainer._generate_and_score_completions
+    trainer._ask_teacher = measured("score", trainer._ask_teacher)
+    trainer._generate_and_score_completions = measured("rest of score", score)
+    trainer.accelerator.backward = measured("backward", trainer.accelerator.backward)
+    trainer._compute_loss = measured("forward", trainer._compute_loss)
+    if case.teacher is None:
+        own = trainer._get_per_token_logps_and_entropies
+
+        def scored(*args, **kwargs):
+            if torch.is_grad_enabled():
+                return own(*args, **kwargs)
+            return measured("score", own)(*args, **kwargs)
+
+        trainer._get_per_token_logps_and_entropies = scored
+    assert isinstance(rows, list) and isinstance(Dataset.from_list(rows[:1]), Dataset)
+
+    def begin_again(*_: Any) -> None:
+        if trainer.state.global_step == 2:
+            peaks.clear()
+
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            begin_again()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if case.evaluated:
+                answer = measured("evaluate", answer_greedily)
+                answer(trainer.model, trainer.processing_class, heldout, case.completion,
+                       case.evaluated)  # fmt: skip
+
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            if live is not None:
+                peaks["update"] = live.now
+                live.reset()
+
+        def on_optimizer_step(self, args, state, control, **kwargs):
+            if live is not None:
+                peaks["update"] = max(live.most, peaks["update"])
+
+    trainer.add_callback(Steps())
+    trainer.train()
+    return peaks
+
+
+def resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(name: str, folder: Path, counting: bool) -> None:
+    """In a fresh process: print what was measured, as JSON."""
+    import datasets  # noqa: F401
+    import trl.trainer.grpo_trainer  # noqa: F401
+
+    import rlkd.run  # noqa: F401
+
+    before = resident()
+    if counting:
+        live = LiveBytes()
+        with live:
+            peaks = train(CASES[name], folder, live)
+    else:
+        train(CASES[name], folder, None)
+        peaks = {"resident": resident() - before}
+    gc.collect()
+    print("measured=" + json.dumps(peaks))
+
+
+def ask_child(name: str, folder: Path, mode: str) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", name, str(folder), mode],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.rpartition("measured=")[2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--no-resident", action="store_true", help="leave out the second process")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.child:
+        name, folder, mode = options.child
+        child(name, Path(folder), mode == "count")
+        return
+    print("estimate / measured, MiB                generate  evaluate     score  backward    update"
+          "      peak  resident")  # fmt: skip
+    for name in options.cases:
+        case = CASES[name]
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            make_model(folder / "student", case.student, 0)
+            if case.teacher:
+                make_model(folder / "teacher", case.teacher, 1)
+            found = ask_child(name, folder, "count")
+            if not options.no_resident:
+                found |= ask_child(name, folder, "resident")
+            report(name, case, folder, found)
+
+
+def report(name: str, case: Case, folder: Path, found: dict[str, int]) -> None:
+    estimate = plan(config_of(case, folder), 1, PROMPT, cuda=False).estimate
+    guesses = {phase.name: phase.total for phase in estimate.phases}
+    found["backward"] = max(found["backward"], found["forward"])
+    cells = []
+    for phase in ("generate", "evaluate", "score", "backward", "update"):
+        pair = guesses.get(phase), found.get(phase)
+        cells.append("" if None in pair else "{:.0f}/{:.0f}".format(*(p / 2**20 for p in pair)))
+    peak = max(found[key] for key in guesses)
+    ratio = estimate.peak.total / peak
+    resident = found.get("resident", 0) / 2**20
+    cells += [f"{ratio:.2f}", f"{resident:.0f}" if resident else ""]
+    print(f"{name:22s}" + "".join(f"{cell:>12s}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
