@@ -1,4 +1,5 @@
-"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer."""
+"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer, look at
+the machine, plan its memory."""
 
 import argparse
 import os
@@ -10,10 +11,12 @@ from rlkd import __version__
 from rlkd import config as configs
 from rlkd.config import ConfigError, RunConfig
 from rlkd.config.help import describe_fields, list_blocks
+from rlkd.doctor.commands import add_doctor, doctor
 from rlkd.door import check_at_door
 from rlkd.errors import nearest
 from rlkd.export import newest_model
 from rlkd.geometry import geometry
+from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Stopped
@@ -29,6 +32,8 @@ examples:
   rlkd export runs/alpha-0.3 models/alpha-0.3
   rlkd difficulty runs/alpha-0.3 --band hard
   rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
+  rlkd doctor configs/quickstart.yaml
+  rlkd plan configs/quickstart.yaml
   rlkd audit configs/quickstart.yaml
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
@@ -212,6 +217,8 @@ _COMMANDS = {
     "export": _export,
     "difficulty": views.difficulty,
     "curves": views.curves,
+    "doctor": doctor,
+    "plan": plan,
 }
 
 
@@ -278,6 +285,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "export": _export_options(export),
         "difficulty": views.add_difficulty(added),
         "curves": views.add_curves(added),
+        "doctor": add_doctor(added),
+        "plan": add_plan(added),
     }
     return parser, options
 
