@@ -1,5 +1,5 @@
-"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer, look at
-the machine, plan its memory."""
+"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer, look
+at the machine, plan its memory."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""A config: what `rlkd train` checks at its door, the rows, and how student and teacher name tokens."""
+"""A config: what `rlkd train` checks at its door, the rows, the tokens of student and teacher."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from rlkd.config import ConfigError, RunConfig
+from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_enough
 from rlkd.doctor.finding import Finding
 from rlkd.door import check_at_door, check_prompts
@@ -19,13 +19,13 @@ def look(config: RunConfig, world_size: int) -> list[Finding]:
     """Everything that can be known of a config without loading weights; leaves nothing behind."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        found = _door(config, world_size)
-        rows, complaints = _rows(config, world_size)
-        found += complaints
+        found = [*_door(config, world_size), *_trl(config)]
         student = _tokenizer(config.model.path, "model.path", found)
         teacher = None
         if config.teacher is not None:
             teacher = _tokenizer(config.teacher.path, "teacher.path", found)
+        rows, complaints = _rows(config, world_size, readable=student is not None)
+        found += complaints
         if student is not None:
             found += _ends(config, student, teacher)
             found += _lengths(config, student, rows)
@@ -65,8 +65,21 @@ def _apart(error: ConfigError) -> list[str]:
     return [part for part in rest.split("\n\n") if part] or [heading]
 
 
-def _rows(config: RunConfig, world_size: int) -> tuple[list[Row], list[Finding]]:
-    """The rows, and what is wrong with them or with who reads them."""
+def _trl(config: RunConfig) -> list[Finding]:
+    if not config.trl:
+        return []
+    from rlkd.trainer import GRPOConfig
+
+    try:
+        check_trl_keys(config.trl, set(GRPOConfig.__dataclass_fields__))
+    except ConfigError as error:
+        return [Finding("problem", message) for message in _apart(error)]
+    return [Finding("ok", f"GRPOConfig knows trl's {', '.join(config.trl)}")]
+
+
+def _rows(config: RunConfig, world_size: int, *, readable: bool) -> tuple[list[Row], list[Finding]]:
+    """The rows, and what is wrong with them or, where it is `readable`, with the student's
+    reading of them."""
     from rlkd.data import load_splits
 
     try:
@@ -80,19 +93,26 @@ def _rows(config: RunConfig, world_size: int) -> tuple[list[Row], list[Finding]]
         found.append(Finding("problem", str(error)))
     kind = "text" if isinstance(train[0]["prompt"], str) else "chats"
     try:
-        check_prompts(config, train)
+        if readable:
+            check_prompts(config, train)
         found.append(Finding("ok", f"{len(train)} training rows, prompts are {kind}"))
     except ConfigError as error:
         found.append(Finding("problem", str(error)))
-    except OSError:
-        pass  # a model's folder is not there: the door has said so
     return [*train, *(heldout or [])], found
 
 
 def _tokenizer(path: str, place: str, found: list[Finding]) -> Any | None:
-    """The tokenizer in a folder. Where there is none the finding is added."""
-    if not Path(path).is_dir():
-        return None  # the door has said so
+    """The tokenizer in a folder. Where it cannot be used the finding is added."""
+    if not (Path(path) / "config.json").is_file():
+        return None  # the door has said so, or it is an adapter
+    for name in ("config.json", "generation_config.json"):
+        try:
+            _read(Path(path) / name)
+        except ValueError as error:
+            found.append(
+                Finding("problem", f"{place}: {path}/{name} is not JSON: {error}", "copy it anew")
+            )
+            return None
     from transformers import AutoTokenizer
 
     try:
@@ -198,13 +218,13 @@ def _format(config: RunConfig) -> list[Finding]:
     import torch
 
     dtype = config.model.dtype
-    if dtype == "float16":
+    if dtype == "float16" and config.model.lora is None:
         return [
             Finding(
-                "warning",
-                "model.dtype is float16: weights in float16 cannot be trained with TRL's gradient"
-                " scaler",
-                "bfloat16, or float32",
+                "problem",
+                "model.dtype is float16: torch's gradient scaler refuses the gradients of float16"
+                " weights (Attempting to unscale FP16 gradients)",
+                "bfloat16 or float32; or LoRA, whose adapters are float32",
             )
         ]
     if dtype == "float32" or not torch.cuda.is_available():

@@ -22,9 +22,9 @@ def requirements() -> list[Requirement]:
     return [Requirement(text) for text in metadata.requires("rlkd") or []]
 
 
-def tested_versions(root: Path | None = None) -> dict[str, str]:
+def versions_tested() -> dict[str, str]:
     """Package -> version in constraints.txt, which a source checkout has and a wheel has not."""
-    root = root or Path(rlkd.__file__).resolve().parent.parent
+    root = Path(rlkd.__file__).resolve().parent.parent
     file = root / "constraints.txt"
     if not file.is_file() or not (root / "pyproject.toml").is_file():
         return {}
@@ -46,7 +46,7 @@ def look() -> list[Finding]:
             )
         ]
     found = [_python()]
-    tested = tested_versions()
+    tested = versions_tested()
     for requirement in sorted(wanted, key=lambda requirement: requirement.name.lower()):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             found.append(_package(requirement, tested.get(_plain(requirement.name))))
@@ -60,21 +60,26 @@ def look_at_extras() -> list[Finding]:
         extras = metadata.metadata("rlkd").get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         return []
-    found = []
-    tested = tested_versions()
+    found, tested = [], versions_tested()
     for extra in sorted(set(extras) - _EXTRAS_OF_DEVELOPERS):
-        for requirement in wanted:
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                continue
-            if not requirement.marker.evaluate({"extra": extra}):
-                continue
-            name = requirement.name
-            if _installed(name) is None:
-                found.append(
-                    Finding("ok", f"{name} is not installed: optional, pip install 'rlkd[{extra}]'")
+        needed = [
+            requirement
+            for requirement in wanted
+            if requirement.marker is not None
+            and not requirement.marker.evaluate({"extra": ""})
+            and requirement.marker.evaluate({"extra": extra})
+        ]
+        missing = [req.name for req in needed if _installed(req.name) is None]
+        if missing:
+            found.append(
+                Finding(
+                    "ok",
+                    f"{extra}: not installed ({', '.join(missing)}); where a config needs it:"
+                    f" pip install 'rlkd[{extra}]'",
                 )
-            else:
-                found.append(_package(requirement, tested.get(_plain(name))))
+            )
+        else:
+            found += [_package(req, tested.get(_plain(req.name))) for req in needed]
     return found
 
 

@@ -24,7 +24,9 @@ def look(mode: str, env: Mapping[str, str] | None = None) -> list[Finding]:
     try:
         version = metadata.version("wandb")
     except metadata.PackageNotFoundError:
-        return [Finding("problem", f"tracking.wandb is {mode}, wandb is missing", "pip install wandb")]
+        return [
+            Finding("problem", f"tracking.wandb is {mode}, wandb is missing", "pip install wandb")
+        ]
     said = env.get("WANDB_MODE")
     found = []
     if said is not None and said != mode:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,10 @@ from rlkd.config import ConfigError, RunConfig
 if TYPE_CHECKING:
     from rlkd.planning.plan import Change, Plan
 
-_UNCOUNTED = (
-    "not counted: Python and its libraries (0.7 to 1 GiB of RAM), a GPU's own context, what an"
-    " allocator holds back, reward workers"
-)
+_UNCOUNTED = """\
+not counted: Python and its libraries (0.7 to 1 GiB of RAM), a GPU's own
+context, what an allocator holds back, reward workers"""
+_UNTRIED = "these formulas were held against measurements on a CPU, never on a GPU"
 
 
 def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> set[str]:
@@ -92,43 +93,45 @@ def _device(wanted: str | None, memory_gib: float | None) -> tuple[str, int | No
 def _about(made: "Plan", world_size: int, device: str) -> list[str]:
     work, student = made.work, made.student
     kind = f"LoRA of rank {student.rank}" if student.rank else "all weights trained"
-    where = "a GPU" if device == "cuda" else "a CPU"
+    processes = f"one of {world_size} processes" if world_size > 1 else "one process"
     lines = [
-        f"one of {world_size} processes, on {where}" if world_size > 1 else f"one process, {where}",
-        f"student {student.name}: {kind}; {work.micro_batch} rows a pass, {work.accumulation}"
-        f" passes a step, checkpointing {'on' if work.checkpointing else 'off'}",
-        f"rows of {work.prompt} + {work.completion} tokens (prompt + answer),"
-        f" {work.generated} sampled at once",
+        f"{processes} on a {'GPU' if device == 'cuda' else 'CPU'}: {student.name}, {kind}"
+        + ", checkpointing" * work.checkpointing,
+        f"rows of {work.prompt} + {work.completion} tokens (prompt + answer):"
+        f" {work.generated} sampled at once, {work.micro_batch} in a pass,"
+        f" {work.micro_batch * work.accumulation} in an optimiser step",
     ]
     if made.teacher is not None:
-        lines.append(f"teacher {made.teacher.name}: {work.chunk_tokens} positions' logits at once")
-    return [*lines, *(f"note: {note}" for note in made.notes)]
+        name, chunk = made.teacher.name, work.chunk_tokens
+        lines.append(f"teacher {name}: logits of {chunk} positions at once")
+    notes = [f"note: {note}" for note in made.notes]
+    return [line for text in [*lines, *notes] for line in textwrap.wrap(text, 80)]
 
 
 def _table(made: "Plan") -> list[str]:
     """A line per part and a column per phase."""
     phases = made.estimate.phases
+    unit = _unit(made)
     names = dict.fromkeys(part.name for phase in phases for part in phase.parts)
     width = max(map(len, names)) + 1
     heads = "".join(f"{phase.name:>10}" for phase in phases)
-    lines = ["", f"{'GiB':<{width}}{heads}"]
+    lines = ["", f"{unit:<{width}}{heads}"]
     for name in names:
         cells = []
         for phase in phases:
             sizes = [part.size for part in phase.parts if part.name == name]
-            cells.append(f"{_gib(sizes[0]):>10}" if sizes else " " * 10)
+            cells.append(f"{_in(unit, sizes[0]):>10}" if sizes else " " * 10)
         lines.append(f"{name:<{width}}{''.join(cells)}".rstrip())
-    totals = "".join(f"{_gib(phase.total):>10}" for phase in phases)
+    totals = "".join(f"{_in(unit, phase.total):>10}" for phase in phases)
     return [*lines, f"{'in all':<{width}}{totals}"]
 
 
 def _advice(made: "Plan", found: "list[Change]") -> list[str]:
-    peak, part = made.estimate.peak, made.estimate.dominant
-    share = part.size / peak.total
+    peak, part, unit = made.estimate.peak, made.estimate.dominant, _unit(made)
     lines = [
         "",
-        f"peak: {_gib(peak.total).strip()} GiB in {peak.name}; the largest part is {part.name}"
-        f" ({share:.0%})",
+        f"peak: {_in(unit, peak.total)} {unit} in {peak.name}; the largest part is {part.name}"
+        f" ({part.size / peak.total:.0%})",
     ]
     for same, heading in (
         (True, "what lowers it, the update staying the same:"),
@@ -137,7 +140,7 @@ def _advice(made: "Plan", found: "list[Change]") -> list[str]:
         some = [change for change in found if change.same_update == same]
         lines += [heading] * bool(some)
         lines += [
-            f"  {_gib(change.peak).strip():>8} GiB with {_quoted(change.override)}"
+            f"  {_in(unit, change.peak):>8} {unit} with {_quoted(change.override)}"
             for change in some
         ]
     if not found:
@@ -148,7 +151,7 @@ def _advice(made: "Plan", found: "list[Change]") -> list[str]:
 def _verdict(made: "Plan", memory: int | None, device: str) -> int:
     print(_UNCOUNTED)
     if device == "cuda":
-        print("the estimates were compared with measurements on a CPU only, never on a GPU")
+        print(_UNTRIED)
     if memory is None:
         print("there is no GPU here: --memory-gib X says what it must fit into")
         return 0
@@ -156,7 +159,7 @@ def _verdict(made: "Plan", memory: int | None, device: str) -> int:
     fits = peak <= memory
     print(
         f"{'fits' if fits else 'DOES NOT FIT'}: {peak / memory:.0%} of"
-        f" {_gib(memory).strip()} GiB ({name})"
+        f" {_in('GiB', memory)} GiB ({name})"
     )
     return 0 if fits else 1
 
@@ -165,7 +168,11 @@ def _quoted(override: str) -> str:
     return f"'{override}'" if " " in override else override
 
 
-def _gib(size: int) -> str:
-    """Three decimals below 10 GiB, one above."""
-    value = size / 2**30
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+def _unit(made: "Plan") -> str:
+    return "GiB" if made.estimate.peak.total >= 2**31 else "MiB"
+
+
+def _in(unit: str, size: int) -> str:
+    """The size in that unit, with digits that say something."""
+    value = size / {"GiB": 2**30, "MiB": 2**20}[unit]
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""The sizes of a model, read from its config.json: built on the meta device, no weight is loaded."""
+"""The sizes of a model, from its config.json: built on the meta device, no weight is loaded."""
 
 import functools
 import json

@@ -27,13 +27,14 @@ def kept_by_layer(net: Network, rows: int, length: int) -> int:
 
         two RMSNorms    4 H + 2   their inputs, the normalised inputs, 1 / rms
         linear inputs   2 H       after each norm (Q of `o_proj` and I of `down_proj`: below)
-        attention       4 Q + heads + L   q, repeated k and v, output; log-sum-exp; the mask as numbers
+        attention       4 Q + heads + L   q, repeated k and v, output; log-sum-exp; the mask
         gated MLP       4 I       gate, silu(gate), up, their product
 
-    In bfloat16 a norm's input is kept in float32. Queries and keys that are normalised per head
-    (Qwen3) keep 2 (Q + K) more. With adapters the norms' weights are frozen and their normalised
-    inputs are not kept, nor is the input of a linear layer without an adapter; each adapter keeps
-    `rank` numbers, and in bfloat16 a copy of its input and of its two matrices.
+    The mask is kept as numbers, once per layer. In bfloat16 a norm's input is kept in float32.
+    Queries and keys that are normalised per head (Qwen3) keep 2 (Q + K) more. With adapters the
+    norms' weights are frozen and their normalised inputs are not kept, nor is the input of a
+    linear layer without an adapter; each adapter keeps `rank` numbers, and in bfloat16 a copy of
+    its input and of its two matrices.
     """
     h, q, k, i, b = net.hidden, net.q_width, net.kv_width, net.intermediate, net.width
     full = net.rank == 0

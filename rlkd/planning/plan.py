@@ -11,6 +11,7 @@ from rlkd.data import Row
 from rlkd.door import check_model_folder
 from rlkd.geometry import geometry
 from rlkd.planning.network import Network, read_network
+from rlkd.planning.parts import TILE_VOCABULARY
 from rlkd.planning.phases import Estimate, Work, estimate
 
 MAX_PROMPTS = 10_000
@@ -61,7 +62,11 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
         teacher = read_network(config.teacher.path, config.teacher.dtype, "teacher.path")
     work = work_of(config, world_size, prompt, cuda=cuda)
     return Plan(
-        student, teacher, work, estimate(student, teacher, work), _notes(config, student, teacher)
+        student,
+        teacher,
+        work,
+        estimate(student, teacher, work),
+        _notes(config, student, teacher, cuda=cuda),
     )
 
 
@@ -99,13 +104,20 @@ def _evaluated(config: RunConfig, world_size: int) -> int:
     return min(rows, config.eval.batch_size)
 
 
-def _notes(config: RunConfig, student: Network, teacher: Network | None) -> tuple[str, ...]:
+def _notes(
+    config: RunConfig, student: Network, teacher: Network | None, *, cuda: bool
+) -> tuple[str, ...]:
     notes = [
         f"{net.name} is not a dense decoder of the kind of Llama or Qwen: its weights are counted,"
         " its activations are guessed from its widths"
         for net in (student, teacher)
         if net is not None and not net.known
     ]
+    if not cuda and student.vocabulary < TILE_VOCABULARY:
+        notes.append(
+            f"the head's tile of logits is {TILE_VOCABULARY} tokens wide whatever the vocabulary:"
+            " on a CPU most of it is reserved and never touched"
+        )
     optimiser = str(config.trl.get("optim", "adamw_torch"))
     if not optimiser.startswith("adamw_torch"):
         notes.append(f"trl.optim is {optimiser}: its states are counted as if it were AdamW's")
@@ -204,9 +216,11 @@ def tokenizer_of(path: str) -> Any:
     """The student's tokenizer.
 
     Raises:
-        ConfigError: there is none that can be loaded.
+        ConfigError: there is no such folder, or no tokenizer in it that can be loaded.
     """
     from transformers import AutoTokenizer
+
+    check_model_folder(path, "model.path")
 
     try:
         return AutoTokenizer.from_pretrained(Path(path))

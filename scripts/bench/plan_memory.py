@@ -178,6 +178,7 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
             finally:
                 peaks[name] = max(live.most, peaks.get(name, 0))
                 live.reset()
+
         return call  # fmt: skip
 
     def counted():
