@@ -43,6 +43,8 @@ class Network:
     """The linear layers of a decoder layer that have an adapter."""
     head_trained: bool = True
     """Does the head's weight get a gradient?"""
+    tied: bool = True
+    """Is the head's weight the embedding's?"""
     known: bool = True
     """Is it a decoder of the kind whose activations the formulas count tensor by tensor?"""
 
@@ -62,7 +64,6 @@ class Network:
         return self.vocabulary * self.hidden
 
 
-@functools.lru_cache(maxsize=32)
 def read_network(path: str, dtype: str, place: str, lora: str | None = None) -> Network:
     """The sizes of the model in a folder.
 
@@ -76,27 +77,36 @@ def read_network(path: str, dtype: str, place: str, lora: str | None = None) -> 
         ConfigError: there is no config.json, or transformers cannot build a causal language model
             from it.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if not (Path(path) / "config.json").is_file():
+    file = Path(path).resolve() / "config.json"
+    if not file.is_file():
         raise ConfigError(
             f"{place}: {path} has no config.json, from which the sizes would be read.\n"
             "  do: name the folder of a whole model (of an adapter: its base model's)"
         )
     try:
-        about = AutoConfig.from_pretrained(path)
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(about, dtype=getattr(torch, dtype))
+        return _built(file.parent, file.stat().st_mtime_ns, dtype, lora)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(
             f"{place}: transformers builds no causal language model from {path}/config.json.\n"
             f"  found: {error}"
         ) from error
+
+
+@functools.lru_cache(maxsize=32)  # a plan looks at many changes of one config
+def _built(folder: Path, changed: int, dtype: str, lora: str | None) -> Network:
+    """The sizes of the model in a folder whose config.json was last changed at `changed`."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    about = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(about, dtype=getattr(torch, dtype))
     head = model.get_output_embeddings().weight
     settings = Lora(**json.loads(lora)) if lora is not None else None
     if settings is not None:
         model = _adapt(model, settings)
-    return _measure(model, about.get_text_config(), head, Path(path).name, settings)
+    return _measure(model, about.get_text_config(), head, folder.name, settings)
 
 
 def _adapt(model: Any, lora: Lora) -> Any:
@@ -136,5 +146,6 @@ def _measure(model: Any, about: Any, head: Any, name: str, lora: Lora | None) ->
         rank=lora.r if lora is not None else 0,
         adapted=frozenset(adapted),
         head_trained=head.requires_grad,
+        tied=head is model.get_input_embeddings().weight,
         known=last.issuperset(ROLES) and not experts and not adapted - set(ROLES),
     )

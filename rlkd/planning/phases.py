@@ -177,12 +177,13 @@ def _backward(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase
 
 
 def _update(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
-    """Where the backward pass ends: all gradients, and those of the embedding and of the head that
-    are about to be added."""
+    """Where the backward pass ends: all gradients, and what the embedding's arrives in: one more
+    of its size; where the head is tied to it, the two and their sum. After a single micro-batch one
+    of them is the gradient itself."""
     arriving = 0
     if student.head_trained:
-        # Of the first micro-batch one of them becomes the gradient itself.
-        arriving = (2 if work.accumulation > 1 else 1) * student.head_size * student.width
+        copies = (3 if student.tied else 1) - (work.accumulation == 1)
+        arriving = copies * student.head_size * student.width
     found = (Part("gradients", student.trained), Part("gradients on their way", arriving))
     return Phase("update", (*resident, *found))
 

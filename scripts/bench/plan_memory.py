@@ -35,6 +35,7 @@ from torch.utils._pytree import tree_map_only
 from rlkd import config as configs
 from rlkd.planning.plan import plan
 
+TINY = {"vocab": 4000, "hidden": 128, "layers": 2, "heads": 4, "kv": 2, "inner": 320}
 SMALL = {"vocab": 8000, "hidden": 384, "layers": 6, "heads": 6, "kv": 2, "inner": 1024}
 SMOLLM2 = {"vocab": 49152, "hidden": 576, "layers": 30, "heads": 9, "kv": 3, "inner": 1536}
 TEACHER = {"vocab": 8000, "hidden": 512, "layers": 6, "heads": 8, "kv": 8, "inner": 1408}
@@ -55,6 +56,7 @@ class Case:
 
 
 CASES = {
+    "tiny": Case(TINY, TINY, 48),
     "long answers": Case(SMALL, TEACHER, 224),
     "long, checkpointing": Case(SMALL, TEACHER, 224, ("--trl.gradient_checkpointing=true",)),
     "long, LoRA": Case(SMALL, TEACHER, 224, ("--model.lora={r: 16, alpha: 32}",)),
@@ -62,12 +64,12 @@ CASES = {
     "long, beta": Case(SMALL, None, 224, ("--algorithm.beta=0.1",), group=8, micro=16),
     "SmolLM2 shape": Case(SMOLLM2, None, 32, group=4, micro=4),
     "SmolLM2 shape, LoRA": Case(SMOLLM2, None, 64, ("--model.lora={r: 16, alpha: 32}",)),
-    "many rows": Case(SMALL, TEACHER, 96, prompts=16, micro=4, evaluated=128),
+    "many rows": Case(SMALL, TEACHER, 64, prompts=8, micro=16, evaluated=96),
 }
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that live, and the most since `reset`."""
+    """Bytes of the storages that live, and the most so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,9 +90,6 @@ class LiveBytes(TorchDispatchMode):
         self._known[place] = weakref.ref(storage, gone)
         self.now += size
         self.most = max(self.most, self.now)
-
-    def reset(self) -> None:
-        self.most = self.now
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -150,14 +149,35 @@ def config_of(case: Case, folder: Path) -> configs.RunConfig:
     return configs.overlay(tree, list(case.overrides), "plan_memory")
 
 
+class Phases:
+    """The most that lived in each phase."""
+
+    def __init__(self, live: LiveBytes | None) -> None:
+        self.live = live
+        self.peaks: dict[str, int] = {}
+
+    def ends(self, name: str) -> None:
+        """What lived since the last phase ended belongs to this one."""
+        if self.live is not None:
+            self.peaks[name] = max(self.live.most, self.peaks.get(name, 0))
+            self.live.most = self.live.now
+
+    def measured(self, name: str, inner: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.ends("between")
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.ends(name)
+
+        return call
+
+
 def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
     """Two steps; the peak of each phase of the last one."""
-    from transformers import TrainerCallback
-
     from rlkd import run
     from rlkd.data import load_splits
     from rlkd.door import build_rewards
-    from rlkd.evaluate import answer_greedily
     from rlkd.geometry import geometry
 
     config = config_of(case, folder)
@@ -165,30 +185,19 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
     trainer: Any = run._build_trainer(
         config, geometry(config.batch, 1), None, build_rewards(config), rows
     )
-    peaks: dict[str, int] = {}
-    networks = [trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None)]
+    phases = Phases(live)
+    for network in (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None)):
+        for tensor in network.parameters() if network is not None and live is not None else ():
+            live.note(tensor)
+    watch(trainer, case, phases)
+    trainer.add_callback(steps(trainer, case, phases, heldout))
+    trainer.train()
+    return phases.peaks
 
-    def measured(name: str, inner):
-        def call(*args, **kwargs):
-            if live is None:
-                return inner(*args, **kwargs)
-            live.reset()
-            try:
-                return inner(*args, **kwargs)
-            finally:
-                peaks[name] = max(live.most, peaks.get(name, 0))
-                live.reset()
 
-        return call  # fmt: skip
-
-    def counted():
-        for network in filter(None, networks):
-            for tensor in network.parameters():
-                live.note(tensor)
-
-    if live is not None:
-        counted()
-    sample = measured("generate", trainer._generate_single_turn)
+def watch(trainer: Any, case: Case, phases: Phases) -> None:
+    """Tell where each phase ends."""
+    sample = phases.measured("generate", trainer._generate_single_turn)
 
     def answers(prompt_ids: list, *args: Any, **kwargs: Any) -> Any:
         if trainer.state.global_step:
@@ -196,45 +205,54 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
         # The first step only makes the optimiser's states: it need not sample.
         return [[5 + i % 50] * case.completion for i in range(len(prompt_ids))], None
 
+    own = trainer._get_per_token_logps_and_entropies
+
+    def logps(*args: Any, **kwargs: Any) -> Any:
+        return (own if torch.is_grad_enabled() else phases.measured("score", own))(*args, **kwargs)
+
+    # Below the first layer's norm only the embedding's gradient is left to arrive.
+    model = trainer.model
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    norm = base.model.layers[0].input_layernorm.weight
+    if norm.requires_grad:
+        norm.register_hook(lambda _: phases.ends("backward"))
+    differentiate = trainer.accelerator.backward
+
+    def backward(*args: Any, **kwargs: Any) -> None:
+        differentiate(*args, **kwargs)
+        phases.ends("update" if norm.requires_grad else "backward")
+
     trainer._generate_single_turn = answers
-    score = trainer._generate_and_score_completions
-    trainer._ask_teacher = measured("score", trainer._ask_teacher)
-    trainer._generate_and_score_completions = measured("rest of score", score)
-    trainer.accelerator.backward = measured("backward", trainer.accelerator.backward)
-    trainer._compute_loss = measured("forward", trainer._compute_loss)
-    if case.teacher is None:
-        own = trainer._get_per_token_logps_and_entropies
+    trainer._get_per_token_logps_and_entropies = logps
+    trainer._ask_teacher = phases.measured("score", trainer._ask_teacher)
+    trainer._compute_loss = phases.measured("backward", trainer._compute_loss)
+    trainer.accelerator.backward = backward
 
-        def scored(*args, **kwargs):
-            if torch.is_grad_enabled():
-                return own(*args, **kwargs)
-            return measured("score", own)(*args, **kwargs)
 
-        trainer._get_per_token_logps_and_entropies = scored
+def steps(trainer: Any, case: Case, phases: Phases, heldout: Any) -> Any:
+    """The callback that forgets the first step, evaluates after the second, and sees the update."""
+    from transformers import TrainerCallback
+
+    from rlkd.evaluate import answer_greedily
 
     class Steps(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 1:
-                peaks.clear()
+                phases.peaks.clear()
+
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            phases.ends("between")
+
+        def on_optimizer_step(self, args, state, control, **kwargs):
+            phases.ends("update")
 
         def on_step_end(self, args, state, control, **kwargs):
             if case.evaluated and state.global_step == 2:
-                answer = measured("evaluate", answer_greedily)
-                answer(trainer.model, trainer.processing_class, heldout, case.completion,
-                       case.evaluated)  # fmt: skip
+                answer = phases.measured("evaluate", answer_greedily)
+                tokenizer, rows = trainer.processing_class, case.evaluated
+                answer(trainer.model, tokenizer, heldout, case.completion, rows)
 
-        def on_pre_optimizer_step(self, args, state, control, **kwargs):
-            if live is not None:
-                peaks["update"] = live.now
-                live.reset()
-
-        def on_optimizer_step(self, args, state, control, **kwargs):
-            if live is not None:
-                peaks["update"] = max(live.most, peaks["update"])
-
-    trainer.add_callback(Steps())
-    trainer.train()
-    return peaks
+    return Steps()
 
 
 def resident() -> int:
@@ -285,6 +303,7 @@ def main() -> None:
         return
     print("estimate / measured, MiB                generate  evaluate     score  backward    update"
           "      peak  resident")  # fmt: skip
+    ratios = []
     for name in options.cases:
         case = CASES[name]
         with tempfile.TemporaryDirectory() as place:
@@ -295,13 +314,14 @@ def main() -> None:
             found = ask_child(name, folder, "count")
             if not options.no_resident:
                 found |= ask_child(name, folder, "resident")
-            report(name, case, folder, found)
+            ratios.append(report(name, case, folder, found))
+    print(f"estimate_over_measured_peak={min(ratios):.2f}..{max(ratios):.2f}")
 
 
-def report(name: str, case: Case, folder: Path, found: dict[str, int]) -> None:
+def report(name: str, case: Case, folder: Path, found: dict[str, int]) -> float:
+    """Print a line; returns the estimated over the measured peak."""
     estimate = plan(config_of(case, folder), 1, PROMPT, cuda=False).estimate
     guesses = {phase.name: phase.total for phase in estimate.phases}
-    found["backward"] = max(found["backward"], found["forward"])
     cells = []
     for phase in ("generate", "evaluate", "score", "backward", "update"):
         pair = guesses.get(phase), found.get(phase)
@@ -311,6 +331,7 @@ def report(name: str, case: Case, folder: Path, found: dict[str, int]) -> None:
     resident = found.get("resident", 0) / 2**20
     cells += [f"{ratio:.2f}", f"{resident:.0f}" if resident else ""]
     print(f"{name:22s}" + "".join(f"{cell:>12s}" for cell in cells), flush=True)
+    return ratio
 
 
 if __name__ == "__main__":

@@ -281,14 +281,14 @@ def test_a_teacher_with_another_tokenizer(config: Path):
     words = [*WORDS[:4], WORDS[5], WORDS[4], *WORDS[6:]]
     make_model(Path("models/teacher"), seed=2, words=words)
     said = problems(of_config())
-    assert "models/teacher numbers its tokens differently from the student: 2 of 22" in said
+    assert "models/teacher numbers its tokens differently from the student: 2 of 20" in said
     assert "take a teacher of the student's family" in said
 
 
 def test_a_teacher_whose_head_is_too_small(config: Path):
     file = Path("models/teacher/config.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_size": 9}))
-    assert "models/teacher knows 9 tokens, the student's tokenizer has 22" in problems(of_config())
+    assert "models/teacher knows 9 tokens, the student's tokenizer has 20" in problems(of_config())
 
 
 def test_a_teacher_that_ends_answers_with_another_token(config: Path):

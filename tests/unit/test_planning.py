@@ -198,11 +198,17 @@ def test_phases_by_hand():
     assert [phase.name for phase in made.phases] == ["generate", "backward", "update"]
     generate, backward, update = made.phases
     resident = 4000 + 8000
-    assert generate.total == resident + parts.kv_cache(NET, 4, 8) + 4 * 10 * 16
+    # Reading the prompts holds more than writing: 12 tokens of 3·16 + 2·8 numbers, and the masks.
+    reading = 12 * 4 * (3 * 16 + 2 * 8) + 4 * 3 * 3 * 5
+    assert generate.total == resident + parts.kv_cache(NET, 4, 3) + reading
+    writes = estimate(NET, None, dataclasses.replace(WORK, completion=50)).phases[0]
+    assert writes.total == resident + parts.kv_cache(NET, 4, 53) + 4 * 53 * 4 * 4
     activations = parts.activations(NET, 2, 8, False)
     head = parts.head_backward(NET, 14, False, False)
     assert backward.total == resident + 4000 + activations + head
-    assert update.total == resident + 4000 + 2 * 320
+    assert update.total == resident + 4000 + 3 * 320
+    apart = estimate(dataclasses.replace(NET, tied=False), None, WORK).phases[-1]
+    assert apart.total == resident + 4000 + 320
     assert made.peak is backward
     assert made.dominant == Part("the head's gradient", head)
 
@@ -210,6 +216,7 @@ def test_phases_by_hand():
 def test_one_micro_batch_has_no_gradients_when_its_backward_begins():
     made = estimate(NET, None, dataclasses.replace(WORK, accumulation=1))
     assert {part.name: part.size for part in made.phases[1].parts}["gradients"] == 0
+    assert made.phases[2].total == 12000 + 4000 + 2 * 320
 
 
 def test_a_reference_a_teacher_and_other_processes_stay_in_memory():
