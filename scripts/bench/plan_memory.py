@@ -186,9 +186,11 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
         config, geometry(config.batch, 1), None, build_rewards(config), rows
     )
     phases = Phases(live)
-    for network in (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None)):
-        for tensor in network.parameters() if network is not None and live is not None else ():
-            live.note(tensor)
+    networks = (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None))
+    if live is not None:
+        for network in filter(None, networks):
+            for tensor in network.parameters():
+                live.note(tensor)
     watch(trainer, case, phases)
     trainer.add_callback(steps(trainer, case, phases, heldout))
     trainer.train()
@@ -324,8 +326,9 @@ def report(name: str, case: Case, folder: Path, found: dict[str, int]) -> float:
     guesses = {phase.name: phase.total for phase in estimate.phases}
     cells = []
     for phase in ("generate", "evaluate", "score", "backward", "update"):
-        pair = guesses.get(phase), found.get(phase)
-        cells.append("" if None in pair else "{:.0f}/{:.0f}".format(*(p / 2**20 for p in pair)))
+        there = phase in guesses and phase in found
+        cell = f"{guesses[phase] / 2**20:.0f}/{found[phase] / 2**20:.0f}" if there else ""
+        cells.append(cell)
     peak = max(found[key] for key in guesses)
     ratio = estimate.peak.total / peak
     resident = found.get("resident", 0) / 2**20
