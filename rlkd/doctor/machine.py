@@ -46,7 +46,7 @@ def _gpus() -> list[Finding]:
             Finding(
                 "ok" if free > 0.8 * total else "warning",
                 f"cuda:{number} {torch.cuda.get_device_name(number)}: {free / GIB:.1f} of"
-                f" {total / GIB:.1f} GiB free, bfloat16 {'in hardware' if bf16 else 'not'},"
+                f" {total / GIB:.1f} GiB free, {'bfloat16' if bf16 else 'no bfloat16'} in hardware,"
                 f" CUDA {torch.version.cuda}",
                 "" if free > 0.8 * total else "nvidia-smi shows who else uses it",
             )

@@ -73,7 +73,9 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> int:
     made = planning.plan(config, world_size, prompt, cuda=cuda)
     found = planning.changes(config, reload, world_size, made, cuda=cuda)
     print("\n".join([*_about(made, world_size, device), *_table(made), *_advice(made, found)]))
-    return _verdict(made, memory, device)
+    # The processes of a CPU share its memory; each GPU has its own.
+    shared = 1 if cuda or arguments.memory_gib is not None else world_size
+    return _verdict(made, memory, device, shared)
 
 
 def _device(wanted: str | None, memory_gib: float | None) -> tuple[str, int | None]:
@@ -148,14 +150,15 @@ def _advice(made: "Plan", found: "list[Change]") -> list[str]:
     return lines
 
 
-def _verdict(made: "Plan", memory: int | None, device: str) -> int:
+def _verdict(made: "Plan", memory: int | None, device: str, shared: int) -> int:
     print(_UNCOUNTED)
     if device == "cuda":
         print(_UNTRIED)
     if memory is None:
         print("there is no GPU here: --memory-gib X says what it must fit into")
         return 0
-    peak, name = made.estimate.peak.total, "GPU" if device == "cuda" else "RAM"
+    peak, name = shared * made.estimate.peak.total, "GPU" if device == "cuda" else "RAM"
+    name += f", for all {shared} processes" if shared > 1 else ""
     fits = peak <= memory
     print(
         f"{'fits' if fits else 'DOES NOT FIT'}: {peak / memory:.0%} of"

@@ -213,7 +213,7 @@ def test_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, answer in answers.items():
         monkeypatch.setattr(f"torch.cuda.{name}", lambda *_, answer=answer: answer)
     said = problems(machine.look_at_devices(), "warning")
-    assert "cuda:0 Some GPU: 8.0 of 80.0 GiB free, bfloat16 not" in said
+    assert "cuda:0 Some GPU: 8.0 of 80.0 GiB free, no bfloat16 in hardware" in said
 
 
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch):

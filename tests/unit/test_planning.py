@@ -1,6 +1,7 @@
 """rlkd plan: every formula by hand, against what autograd keeps, and what the command says."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,20 @@ def test_the_command_prints_parts_phases_and_advice(config: Path, capsys):
 def test_what_does_not_fit_is_exit_code_one(config: Path, capsys):
     assert main(["plan", "run.yaml", "--prompt-tokens", "7", "--memory-gib", "0.001"]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+def test_processes_share_the_memory_of_a_cpu(config: Path, capsys):
+    shares = []
+    for count in (1, 2):
+        words = ["--run.processes", str(count), "--batch.micro_batch_size", "4"]
+        assert main(["plan", "run.yaml", "--device", "cpu", "--prompt-tokens", "400", *words]) == 0
+        shown = capsys.readouterr().out
+        peak = float(shown.partition("peak: ")[2].split()[0])
+        shares.append((peak, int(shown.partition("fits: ")[2].partition("%")[0])))
+    assert "for all 2 processes" in shown
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    for count, (peak, share) in enumerate(shares, 1):
+        assert abs(share - 100 * count * peak / total) < 0.6
 
 
 def test_a_gpu_that_is_not_here(config: Path, capsys):
