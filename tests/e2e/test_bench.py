@@ -41,7 +41,7 @@ def test_the_memory_plan_is_within_a_quarter_of_what_lives():
     assert re.fullmatch(r"estimate_over_measured_peak=\d\.\d\d\.\.\d\.\d\d", last), last
     assert 0.75 < float(last.rpartition("..")[2]) < 1.25
     pairs = [cell.split("/") for cell in row.split() if "/" in cell]
-    assert len(pairs) == 4
+    assert len(pairs) == 5
     assert "backward" in head
     for guess, found in pairs:  # every phase, not only the peak
         assert 0.75 < float(guess) / float(found) < 1.25, row
