@@ -1,4 +1,5 @@
-"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer."""
+"""The command `rlkd`: train, evaluate or look at a run, export, audit data, grade an answer, look
+at the machine, plan its memory."""
 
 import argparse
 import os
@@ -10,10 +11,12 @@ from rlkd import __version__
 from rlkd import config as configs
 from rlkd.config import ConfigError, RunConfig
 from rlkd.config.help import describe_fields, list_blocks
+from rlkd.doctor.commands import add_doctor, doctor
 from rlkd.door import check_at_door
 from rlkd.errors import nearest
 from rlkd.export import newest_model
 from rlkd.geometry import geometry
+from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Broken, Stopped
@@ -30,6 +33,8 @@ examples:
   rlkd export runs/alpha-0.3 models/alpha-0.3
   rlkd difficulty runs/alpha-0.3 --band hard
   rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
+  rlkd doctor configs/quickstart.yaml
+  rlkd plan configs/quickstart.yaml
   rlkd audit configs/quickstart.yaml
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
@@ -217,6 +222,8 @@ _COMMANDS = {
     "curves": views.curves,
     "rollouts": seeing.rollouts,
     "report": seeing.report,
+    "doctor": doctor,
+    "plan": plan,
 }
 
 
@@ -304,6 +311,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "curves": views.add_curves(added),
         "rollouts": seeing.rollouts_options(rollouts),
         "report": seeing.report_options(report),
+        "doctor": add_doctor(added),
+        "plan": add_plan(added),
     }
     return parser, options
 

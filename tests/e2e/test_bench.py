@@ -31,3 +31,17 @@ def test_difficulty_measures_memory_and_time():
     number = r"\d+\.\d\d"
     pattern = f"megabytes=0.01 step_ms={number} step_ms_half_unknown={number} ok=(yes|no)"
     assert re.fullmatch(pattern, last), last
+
+
+def test_the_memory_plan_is_within_a_quarter_of_what_lives():
+    words = [sys.executable, "scripts/bench/plan_memory.py", "--cases", "tiny", "--no-resident"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    head, row, last = done.stdout.strip().splitlines()
+    assert re.fullmatch(r"estimate_over_measured_peak=\d\.\d\d\.\.\d\.\d\d", last), last
+    assert 0.75 < float(last.rpartition("..")[2]) < 1.25
+    pairs = [cell.split("/") for cell in row.split() if "/" in cell]
+    assert len(pairs) == 5
+    assert "backward" in head
+    for guess, found in pairs:  # every phase, not only the peak
+        assert 0.75 < float(guess) / float(found) < 1.25, row

@@ -1,0 +1,193 @@
+"""The moments of a training step, and what lives in each."""
+
+from dataclasses import dataclass
+
+from rlkd.planning import parts
+from rlkd.planning.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one process does."""
+
+    prompt: int
+    """Tokens of the longest prompt."""
+    completion: int
+    """Most tokens of an answer; all are assumed to be as long."""
+    micro_batch: int
+    """Rows of a forward and backward pass."""
+    accumulation: int
+    """Micro-batches of an optimiser step."""
+    generated: int
+    """Rows that are sampled at once."""
+    evaluated: int = 0
+    """Rows that are answered at once in evaluation; 0: no evaluation."""
+    eval_completion: int = 0
+    """Most tokens of an answer in evaluation."""
+    chunk_tokens: int = 1024
+    """Positions whose logits the teacher holds at once."""
+    checkpointing: bool = False
+    """Gradient checkpointing?"""
+    sampler_copies: int = 3
+    """Float32 copies of one position's logits in sampling: the copy, the probabilities, the noise;
+    one more where a temperature divides them, five for top-p's sorting."""
+    entropy_gradient: bool = False
+    """Does a component ask for the entropy's gradient?"""
+    reference: bool = False
+    """Is there a reference model of its own (beta above 0, no adapters)?"""
+    scores_itself: bool = False
+    """Does the student (or the reference) score a generation batch without gradients?"""
+    processes: int = 1
+    triton: bool = False
+    """Are TRL's Triton kernels used (CUDA)?"""
+
+    @property
+    def length(self) -> int:
+        """Tokens of a row."""
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number of bytes, and what they are."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A moment, and what lives in it."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(part.size for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory of one process."""
+
+    phases: tuple[Phase, ...]
+
+    @property
+    def peak(self) -> Phase:
+        """The phase that needs most."""
+        return max(self.phases, key=lambda phase: phase.total)
+
+    @property
+    def dominant(self) -> Part:
+        """The largest part of the peak phase."""
+        return max(self.peak.parts, key=lambda part: part.size)
+
+
+def estimate(student: Network, teacher: Network | None, work: Work) -> Estimate:
+    """The phases of a step after the first, which has made the optimiser's states."""
+    resident = _resident(student, teacher, work)
+    phases = [_generate("generate", student, work, resident, work.generated, work.completion)]
+    if work.evaluated:
+        greedy = 1  # a copy in float32
+        phases.append(
+            _generate(
+                "evaluate", student, work, resident, work.evaluated, work.eval_completion, greedy
+            )
+        )
+    if teacher is not None or work.scores_itself:
+        phases.append(_score(student, teacher, work, resident))
+    phases += [_backward(student, work, resident), _update(student, work, resident)]
+    return Estimate(tuple(phases))
+
+
+def _resident(student: Network, teacher: Network | None, work: Work) -> tuple[Part, ...]:
+    found = [
+        Part("student's weights", student.weights),
+        Part("AdamW's states", parts.adam_states(student)),
+    ]
+    if work.reference:
+        found.append(Part("reference's weights", student.weights))
+    if teacher is not None:
+        found.append(Part("teacher's weights", teacher.weights))
+    if work.processes > 1:
+        # torch's DistributedDataParallel without gradient_as_bucket_view, its default.
+        found.append(Part("DDP's buckets", student.trained))
+    return tuple(found)
+
+
+def _generate(
+    name: str,
+    student: Network,
+    work: Work,
+    resident: tuple[Part, ...],
+    rows: int,
+    completion: int,
+    copies: int | None = None,
+) -> Phase:
+    length = work.prompt + completion
+    copies = work.sampler_copies if copies is None else copies
+    reading = (
+        Part("keys and values", parts.kv_cache(student, rows, work.prompt)),
+        Part("reading the prompts", parts.layer_forward(student, rows, work.prompt)),
+    )
+    writing = (
+        Part("keys and values", parts.kv_cache(student, rows, length)),
+        Part("one token's step", parts.decoding(student, rows, length, copies)),
+    )
+    larger = max(reading, writing, key=lambda pair: sum(part.size for part in pair))
+    return Phase(name, (*resident, *larger))
+
+
+def _score(
+    student: Network, teacher: Network | None, work: Work, resident: tuple[Part, ...]
+) -> Phase:
+    found = []
+    if teacher is not None:
+        size = parts.teacher_forward(
+            teacher, work.generated, work.length, work.completion, work.chunk_tokens
+        )
+        found.append(Part("the teacher's pass", size))
+    if work.scores_itself:
+        scored = _scored(work)
+        size = max(
+            parts.layer_forward(student, work.micro_batch, work.length),
+            parts.head_forward(student, scored, work.triton),
+        )
+        found.append(Part("the student's own scoring", size))
+    return Phase("score", (*resident, max(found, key=lambda part: part.size)))
+
+
+def _backward(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
+    """Where the backward pass begins: everything is kept, and the head is first. Of a step's first
+    micro-batch no gradients are there yet."""
+    gradients = student.trained if work.accumulation > 1 else 0
+    kept = parts.activations(student, work.micro_batch, work.length, work.checkpointing)
+    head = parts.head_backward(student, _scored(work), work.triton, work.entropy_gradient)
+    layer = parts.layer_backward(student, work.micro_batch, work.length)
+    return Phase(
+        "backward",
+        (
+            *resident,
+            Part("gradients", gradients),
+            Part("activations", kept),
+            Part("the head's gradient" if head > layer else "a layer's gradient", max(head, layer)),
+        ),
+    )
+
+
+def _update(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
+    """Where the backward pass ends: all gradients, and what the embedding's arrives in: one more
+    of its size; where the head is tied to it, the two and their sum. After a single micro-batch one
+    of them is the gradient itself."""
+    arriving = 0
+    if student.head_trained:
+        copies = (3 if student.tied else 1) - (work.accumulation == 1)
+        arriving = copies * student.head_size * student.width
+    found = (Part("gradients", student.trained), Part("gradients on their way", arriving))
+    return Phase("update", (*resident, *found))
+
+
+def _scored(work: Work) -> int:
+    """Positions that go through the fused head: with Triton those of the answers, else all."""
+    return work.micro_batch * (work.completion if work.triton else work.length - 1)
