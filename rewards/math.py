@@ -26,7 +26,7 @@ def accuracy(
 
     Args:
         completions: what the model wrote.
-        answer: the gold of each completion, as text (``"26"``, ``"\\frac{1}{2}"``).
+        answer: the gold of each completion, as text (``"26"``, ``"\\frac{1}{2}"``) or as a number.
         deadline_s: most seconds that one hard comparison may take.
         math_verify: ask Math-Verify about pairs that are otherwise undecided (see
             `rlkd.grading.grade`).
@@ -37,10 +37,11 @@ def accuracy(
     """
     if len(answer) != len(completions):
         raise ValueError(f"{len(completions)} completions but {len(answer)} answers")
-    gradable = [i for i, gold in enumerate(answer) if isinstance(gold, str)]
+    golds = [_as_text(gold) for gold in answer]
+    gradable = [i for i, gold in enumerate(golds) if isinstance(gold, str)]
     verdicts = grade_many(
         [text_of(completions[i]) for i in gradable],
-        [answer[i] for i in gradable],
+        [golds[i] for i in gradable],
         deadline_s=deadline_s,
         math_verify=math_verify,
     )
@@ -61,7 +62,12 @@ def check_rows(answer: list, math_verify: bool = False, **columns: Any) -> dict[
     """
     if math_verify:
         require_math_verify()
-    return check_golds(answer)
+    return check_golds([_as_text(gold) for gold in answer])
+
+
+def _as_text(gold: Any) -> Any:
+    """A number as it is written, as files of data often have it; anything else as it is."""
+    return str(gold) if isinstance(gold, (int, float)) and not isinstance(gold, bool) else gold
 
 
 accuracy.check_rows = check_rows  # pyright: ignore[reportFunctionMemberAccess]

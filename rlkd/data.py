@@ -40,6 +40,7 @@ def load_splits(data: Data) -> tuple[list[Row], list[Row] | None]:
         ConfigError: see `load_rows`, `prepare` and `check_overlap`.
     """
     train = prepare(load_rows(data.train, "train"), data, "train")
+    check_types(train, "train")
     if data.eval is None:
         return train, None
     heldout = prepare(load_rows(data.eval, "eval"), data, "eval")
@@ -215,6 +216,25 @@ def _same_columns(rows: list[Row], place: str, origin: str) -> list[Row]:
                 "  do: give each row all columns (null where there is no value)"
             )
     return rows
+
+
+def check_types(rows: list[Row], split: str) -> None:
+    """Check that each column holds values of one kind, as a table of data must.
+
+    Raises:
+        ConfigError: a column mixes kinds (text and numbers, say); whole numbers among others are
+            no mixture, nor is a missing value.
+    """
+    for column in rows[0]:
+        kinds = {type(row[column]).__name__: i for i, row in reversed(list(enumerate(rows)))}
+        kinds.pop("NoneType", None)
+        if len(kinds) > 1 and not kinds.keys() <= {"int", "float"}:
+            shown = ", ".join(f"{kind} in row {i}" for kind, i in sorted(kinds.items()))
+            raise ConfigError(
+                f"data.{split}: the column {column!r} mixes kinds of values.\n  found: {shown}\n"
+                "  why: rows become a table, whose columns have one type each\n"
+                "  do: write all of them alike, for example all as text"
+            )
 
 
 def _no_column(place: str, wanted: str, columns: list[str], split: str) -> str:

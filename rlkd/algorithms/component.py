@@ -59,7 +59,8 @@ class Component:
 
     def penalty(self, batch: TokenBatch) -> Tensor | None:
         """A further loss per token, (B, T), from the batch before any shaping; None: none. It is
-        averaged over all counted tokens of the optimiser step, whatever the algorithm's
+        averaged over all counted tokens of the optimiser step (`TokenBatch.step_tokens`: with
+        several steps per rollout, an equal share of the rollout's), whatever the algorithm's
         reduction."""
         return None
 

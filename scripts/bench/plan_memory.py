@@ -22,8 +22,8 @@ back and libraries that load late.
     tiny; evaluate 25/27      15/15       19/19       99/98       22/22   1.00
 
 Without a teacher "score" is what the reference (beta is 0.04 in GRPO) and the student's own
-scoring need; "SmolLM2 shape" holds a reference's weights. Not measured: a GPU (TRL's Triton head, its
-attention kernels, the caching allocator), several processes.
+scoring need; "SmolLM2 shape" holds a reference's weights. Not measured: a GPU (TRL's Triton head,
+its attention kernels, the caching allocator), several processes.
 """
 
 import argparse
@@ -194,11 +194,13 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
     from rlkd.data import load_splits
     from rlkd.door import build_rewards
     from rlkd.geometry import geometry
+    from rlkd.tracking.store import RolloutStore
 
     config = config_of(case, folder)
     rows, heldout = load_splits(config.data)
+    store = RolloutStore(folder / "rollouts", 0)
     trainer: Any = run._build_trainer(
-        config, geometry(config.batch, 1), None, build_rewards(config), rows
+        config, geometry(config.batch, 1), store, build_rewards(config), rows
     )
     phases = Phases(live)
     networks = (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None))

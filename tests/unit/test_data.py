@@ -9,7 +9,15 @@ import pyarrow.parquet
 import pytest
 
 from rlkd.config.schema import Batch, Data, FileSource, FunctionSource
-from rlkd.data import check_columns, check_enough, check_overlap, load_rows, load_splits, prepare
+from rlkd.data import (
+    check_columns,
+    check_enough,
+    check_overlap,
+    check_types,
+    load_rows,
+    load_splits,
+    prepare,
+)
 from rlkd.errors import ConfigError
 from rlkd.geometry import geometry
 
@@ -329,3 +337,15 @@ def test_fixed_argument_that_a_column_would_overwrite():
         check_columns, {"acc": functools.partial(accuracy, answer=3)}, ["prompt", "answer"]
     )
     assert "reward 'acc': kwargs sets 'answer', which each call is given too" in text
+
+
+def test_a_column_of_text_and_numbers_is_told_by_its_rows():
+    rows = [
+        {"prompt": "a", "answer": "5"},
+        {"prompt": "b", "answer": 5},
+        {"prompt": "c", "answer": 6},
+    ]
+    with pytest.raises(ConfigError, match="'answer' mixes kinds") as caught:
+        check_types(rows, "train")
+    assert "int in row 1, str in row 0" in str(caught.value)
+    check_types([{"x": 1}, {"x": 2.5}, {"x": None}], "train")

@@ -3,7 +3,7 @@
 import pytest
 
 from envs import sums
-from rewards.math import accuracy
+from rewards.math import accuracy, check_rows
 
 
 def chat(text):
@@ -76,3 +76,10 @@ def test_the_rows_of_the_sums_are_those_of_the_seed():
 def test_bad_arguments_of_the_sums_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sums.rows(**arguments)
+
+
+def test_a_gold_that_is_a_number_is_graded_as_it_is_written():
+    completions = [r"\boxed{5}", r"\boxed{\frac12}", r"\boxed{6}", r"\boxed{1}"]
+    golds = [5, 0.5, 5, True]
+    assert accuracy(completions, golds) == [1.0, 1.0, 0.0, None]
+    assert set(check_rows(golds)) == {3}
