@@ -86,7 +86,7 @@ RECIPES = {
         longing=0.08,
         verbose=0.7,
         slip=0.08,
-        stuck=0.99,
+        stuck=0.95,
     ),
 }
 
