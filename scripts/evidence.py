@@ -1,6 +1,6 @@
 """Train the arms of a comparison over several seeds; keep, tabulate and draw what they came to.
 
-scripts/evidence ceeh                    what is missing of seven arms times five seeds, then table
+scripts/evidence ceeh                    what is missing of five arms times five seeds, then table
                                          and picture; after a kill it goes on where it was
 scripts/evidence ceeh --quick            no penalty against CEEH-ME, anew, two seeds, 60 steps
 scripts/evidence ceeh --arms me_code     another configs/evidence/ceeh_ARM.yaml

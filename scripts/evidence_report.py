@@ -6,11 +6,9 @@ from typing import Any
 
 ARMS = {
     "none": "no penalty",
-    "penalty": "length penalty alone, α 0.1",
-    "penalty_high": "length penalty alone, α 0.4",
-    "me": "CEEH-ME, β 0.1",
-    "me_b2": "CEEH-ME, β 0.2",
-    "ea": "CEEH-EA, β 0.1",
+    "penalty": "length penalty alone",
+    "me": "CEEH-ME",
+    "ea": "CEEH-EA",
     "me_rlad": "CEEH-ME + RLAD",
 }
 MIX = {"easy": 0.4, "hard": 0.6}
