@@ -1,4 +1,5 @@
-"""Held-out evaluation: one greedy answer per row, judged by the run's own rewards."""
+"""Held-out evaluation: one greedy answer per row, or several sampled ones, judged by the run's own
+rewards."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ class Answers:
     """True where the length limit came before an end token."""
 
 
-@torch.no_grad()
 def answer_greedily(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -38,12 +38,56 @@ def answer_greedily(
 
     Draws no random number, and leaves the model in the mode that it was in.
     """
+    how = {"do_sample": False, "max_new_tokens": max_completion_length}
+    return _answer(model, tokenizer, rows, how, batch_size, chat_template_kwargs)
+
+
+def sample_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    n: int,
+    max_completion_length: int,
+    batch_size: int,
+    seed: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> Answers:
+    """`n` sampled answers to each row; those to row i stand at n·i … n·i + n − 1.
+
+    Seeds torch for itself and puts its random state back, so that a run draws the same numbers
+    with this and without. The same seed and `batch_size` (answers per pass) give the same answers.
+    """
+    how = {
+        "do_sample": True,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": 0,
+        "max_new_tokens": max_completion_length,
+    }
+    repeated = [row for row in rows for _ in range(n)]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        return _answer(model, tokenizer, repeated, how, batch_size, chat_template_kwargs)
+
+
+@torch.no_grad()
+def _answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    how: dict[str, Any],
+    batch_size: int,
+    chat_template_kwargs: Mapping[str, Any] | None,
+) -> Answers:
+    """Answers to the rows, generated as the settings `how` say."""
     ends = end_token_ids(model, tokenizer)
     settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_completion_length,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends),
+        **how,
     )
     was_training = model.training
     model.eval()

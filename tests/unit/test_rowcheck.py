@@ -39,11 +39,11 @@ def many(bad: int, of: int = 40):
 
 
 def test_every_gold_that_cannot_be_graded_against_is_named_with_its_row_and_reason():
-    golds = ["7", "", "x+1", 26, None, BROKEN, "blue", "\\boxed{3}", "9" * 30_000, BROKEN]
+    golds = ["7", "", "x+1", [26], None, BROKEN, "blue", "\\boxed{3}", "9" * 30_000, BROKEN]
     found = check_golds(golds)
     assert sorted(found) == [1, 3, 4, 5, 8, 9]
     assert "empty" in found[1]
-    assert found[3] == "the gold is no text but int: 26"
+    assert found[3] == "the gold is no text but list: [26]"
     assert "NoneType" in found[4]
     assert repr(BROKEN) in found[5]
     assert found[5] == found[9]
