@@ -45,6 +45,9 @@ class Comparison:
         answer, whole_a, domain_a = declarations(answer)
         if domain_g and domain_a and domain_g != domain_a and (whole_g or whole_a):
             return False  # over N and over Z the same formula gives two sets
+        for declared, rest, other in ((whole_g, gold, answer), (whole_a, answer, gold)):
+            if declared and _is_inequality(rest) and not is_relation(other):
+                return False  # whole numbers between bounds are no interval
         if not whole_g and not whole_a:
             whole_g, whole_a = turns(gold, answer)
         if whole_g or whole_a:
@@ -207,6 +210,10 @@ def _alternatives(node: Node) -> Node:
 
 def _signs(node: Node) -> bool:
     return len(expand_signs(node)) > 1
+
+
+def _is_inequality(node: Node) -> bool:
+    return node[0] == "rel" and any(sign in ("<", ">", "<=", ">=") for sign in node[1][1::2])
 
 
 def _is_region(node: Node) -> bool:

@@ -393,6 +393,10 @@ LINES = r"""
 1|x \neq 2|(-\infty,2)\cup(2,\infty)
 1|x \neq 2|x \in \mathbb{R} \setminus \{2\}
 1|a>1|(1,+\infty)
+0|(1,+\infty)|n>1, n \in \mathbb{Z}
+0|[1,+\infty)|n \geq 1, n \in \mathbb{N}
+1|(1,+\infty)|x>1, x \in \mathbb{R}
+1|n>1|n>1, n \in \mathbb{Z}
 1|(1,+\infty)|\{a \mid a > 1\}
 1|\frac{x^{2}}{9}-\frac{y^{2}}{16}=1|16x^2-9y^2=144
 1|y=\frac{1}{2}x-3|x-2y-6=0
