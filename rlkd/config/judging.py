@@ -31,7 +31,8 @@ class Reward(Block):
     with a slash in it (`./my_rm`; kwargs: batch_size, dtype, device, chat_template_kwargs); or the
     http(s) address of an endpoint: it is sent {"completions": [...], "prompts": [...], COLUMN:
     [...]} and answers a list of numbers (kwargs: token_env, the environment variable with a bearer
-    token)."""
+    token). What it gives must follow from its arguments: random numbers that a worker draws by
+    itself are in no checkpoint."""
     weight: float = Field(default=1.0)
     """Factor in the sum of the rewards; 0 only logs it."""
     kwargs: dict[str, Any] = Field(default_factory=dict)

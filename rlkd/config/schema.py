@@ -236,6 +236,11 @@ class Eval(Block):
                 f"best is {self.best!r} but every is 0: there is one evaluation after the first "
                 "step, the last, and nothing to compare; set every, or best to null"
             )
+        if self.best in ("length", "truncated") and "best_is" not in self.model_fields_set:
+            raise ValueError(
+                f"best is {self.best!r}, and whether more of it is better is not said; set best_is "
+                "to highest or lowest"
+            )
         if self.best is None and (self.patience or self.best_is != "highest"):
             name = "patience" if self.patience else "best_is"
             raise ValueError(

@@ -474,6 +474,7 @@ HELDOUT = ["--data.eval={use: 'envs.arithmetic:rows', size: 4}", "--eval.every=1
         ),
         (["--eval.patience=3"], "patience is 3 but best is null: no metric says what is better"),
         (["--eval.best_is=lowest"], "best_is is 'lowest' but best is null"),
+        (["--eval.best=length"], "best is 'length', and whether more of it is better"),
         (["--eval.best=acuracy"], "eval.best is 'acuracy', which no evaluation"),
         (["--eval.best=reward/none"], "it gives accuracy, length, truncated, rew"),
     ],
@@ -484,7 +485,8 @@ def test_what_cannot_be_compared(words: list[str], message: str):
 
 @pytest.mark.parametrize("name", ["accuracy", "length", "truncated", "reward/accuracy"])
 def test_metrics_that_can_be_compared(name: str):
-    assert minimal(*HELDOUT, f"--eval.best={name}").eval.best == name
+    words = [f"--eval.best={name}", "--eval.best_is=highest"]
+    assert minimal(*HELDOUT, *words).eval.best == name
 
 
 def test_two_rewards_of_one_name():
