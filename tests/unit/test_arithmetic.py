@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.arithmetic import SPLITS, WAYS, problem, rows, split_of, written
+from envs.arithmetic import SPLITS, WAYS, easy_and_hard, problem, rows, split_of, written
 from rewards.arithmetic import accuracy, well_formed
 
 messages = st.dictionaries(
@@ -182,3 +182,14 @@ def test_the_shelves_need_no_torch():
         "assert not {'torch', 'transformers', 'trl'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_easy_problems_have_two_terms_and_hard_ones_four_or_five():
+    mixed = easy_and_hard("heldout", 30, seed=3, easy=12)
+    assert [row["difficulty"] for row in mixed[:12]] == [2] * 12
+    assert {row["difficulty"] for row in mixed[12:]} == {4, 5}
+    assert len({row["prompt"] for row in mixed}) == 30
+    assert all(split_of(row["prompt"]) == "heldout" for row in mixed)
+    for easy in (0, 30):
+        with pytest.raises(ValueError, match="easy"):
+            easy_and_hard("heldout", 30, easy=easy)
