@@ -127,14 +127,18 @@ def rows(
     )
 
 
-def easy_and_hard(split: str, n: int, seed: int = 0, easy: int = 40) -> list[dict[str, Any]]:
+def easy_and_hard(
+    split: str, n: int, seed: int = 0, easy: int | None = None
+) -> list[dict[str, Any]]:
     """``easy`` problems of two terms, which a direct answer solves, then others of four and five
-    terms, which need their partial results; ``n`` in all, as the dictionaries of ``rows``.
+    terms, which need their partial results; ``n`` in all, as the dictionaries of ``rows``. Two in
+    five are easy where ``easy`` does not say how many.
 
     Raises:
         ValueError: not 0 < easy < n; otherwise as ``rows``, which has 122 ``train`` and 40
         ``heldout`` problems of two terms.
     """
+    easy = 2 * n // 5 if easy is None else easy
     if not 0 < easy < n:
         raise ValueError(f"need 0 < easy < n, not easy = {easy} and n = {n}")
     return rows(split, easy, seed, 2, 2) + rows(split, n - easy, seed, 4, MOST_TERMS)

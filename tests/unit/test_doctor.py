@@ -70,7 +70,8 @@ def test_a_sound_config_on_a_sound_machine(config: Path, capsys):
     assert shown.splitlines()[-1].startswith("0 problems, ")
     assert f"student and teacher number all {len(WORDS)} tokens alike" in shown
     assert "\x1b" not in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    # A path is not broken, and may be longer than a line by itself.
+    assert all(len(line) <= 80 or "/" in line for line in shown.splitlines())
 
 
 def test_a_problem_is_exit_code_one(config: Path, capsys):

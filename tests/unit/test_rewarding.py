@@ -484,6 +484,7 @@ def test_workers_end_with_the_trainer(how, guarded, project):
     script = f"""
         import os, signal, sys
         sys.path[:0] = [{str(root)!r}, {str(project)!r}]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background ignored
         from rlkd.rewarding.reward import GuardedReward
         from rlkd.rewarding.workers import Workers
         workers = Workers({{"use": "bad:who", "kwargs": {{}}, "memory_kb": 1 << 20, "seed": 0}})
