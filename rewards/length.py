@@ -286,3 +286,9 @@ def _same(completions: list, **columns: list) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# What each takes hold of, in the words of rlkd's components: CEEH holds it too, and the door of a
+# run refuses both at once. (`soft_overlong` looks at the limit only.)
+for _reward in (kimi, shorter_better, arora_zanette, l1_exact, l1_max):
+    setattr(_reward, "steers", frozenset({"the length reward"}))  # noqa: B010

@@ -35,6 +35,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
     checks: list[Callable[[], Any]] = [
         config.build_algorithm,
         functools.partial(build_rewards, config),
+        functools.partial(check_steering, config),
         functools.partial(geometry, config.batch, world_size),
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
@@ -52,7 +53,8 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         try:
             check()
         except ConfigError as error:
-            problems.append(str(error))
+            if str(error) not in problems:  # two checks may stumble over the same thing
+                problems.append(str(error))
     if problems:
         raise together(problems, f"run {config.run.name}")
 
@@ -84,6 +86,25 @@ def build_rewards(config: RunConfig) -> dict[str, Callable[..., Any]]:
         fixed.__name__ = reward.label  # pyright: ignore[reportAttributeAccessIssue]
         rewards[reward.label] = fixed
     return rewards
+
+
+def check_steering(config: RunConfig) -> None:
+    """No reward sets what a component sets too. A reward function says what it sets, beside being
+    right, in its attribute `steers` (a set of words, those of the components).
+
+    Raises:
+        ConfigError: one does; or a reference does not resolve.
+    """
+    held = {word: c for c in config.build_components() for word in c.steers}
+    for i, reward in enumerate(config.rewards):
+        function = resolve(reward.called[0], place=f"rewards.{i}.use", want_callable=True)
+        for word in sorted(getattr(function, "steers", frozenset()) & held.keys()):
+            if reward.weight != 0:
+                raise ConfigError(
+                    f"rewards.{i}: {reward.label} and {type(held[word]).__name__} both set {word}, "
+                    "so neither would do what its paper says.\n"
+                    f"  do: keep one of them (rewards.{i}.weight 0 only logs it)"
+                )
 
 
 def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
