@@ -28,6 +28,7 @@ FAULTS = {
     "reward_faults": {"rewards/accuracy/faults": 3.0},
     "ungraded": {"rewards/left_out": 0.7},
     "nothing_right": {"accuracy": 0.0, "rewards/accuracy/mean": 0.0},
+    "never_full_mark": {"accuracy": 0.0, "rewards/accuracy/mean": 0.4, "ceeh/gate_open": 0.0},
     "constant_reward": {"reward": 0.5, "reward_std": 0.0, "groups/no_signal": 1.0},
     "too_easy": {"groups/no_signal": 0.98, "accuracy": 0.99},
     "too_hard": {"groups/no_signal": 0.98, "accuracy": 0.01},
@@ -293,3 +294,11 @@ def test_the_first_batch_has_the_size_that_was_asked_for(tmp_path):
     judged, batch, _ = first("error", tmp_path, expected=16, world_size=2)
     with pytest.raises(ConfigError, match="got 8 rollouts and expected 16"):
         judged(HEALTHY, batch)
+
+
+def test_points_without_a_full_mark_concern_only_who_reads_it(alarms, tmp_path):
+    partial = {"accuracy": 0.0, "rewards/accuracy/mean": 0.4}
+    feed(alarms, 1, *[partial] * 30)
+    assert told(tmp_path) == []
+    feed(alarms, 31, *[partial | {"ceeh/gate_open": 0.0, "accuracy": 0.1}] * 30)
+    assert told(tmp_path) == []

@@ -1,5 +1,6 @@
 """Alarms about what was sampled and how it was rewarded."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,6 +118,33 @@ class NothingRight(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeverFullMark(Rule):
+    """CEEH in a run whose verifiable reward gives points but never its full mark."""
+
+    name: ClassVar[str] = "never_full_mark"
+    after: int = 10
+    clear: int = 1
+    """One full mark shows that the reward has one."""
+
+    def level(self, seen: Seen) -> Level | None:
+        accuracy, reward = seen.get("accuracy"), seen.get(f"rewards/{seen.verifiable}/mean")
+        if accuracy is None or accuracy > 0.0:
+            return None if accuracy is None else Level.GOOD
+        carried = any(name.startswith("ceeh/") for name in seen.now)
+        return Level.BAD if carried and reward else Level.GOOD
+
+    def message(self, seen: Seen) -> Message:
+        reward = seen.get(f"rewards/{seen.verifiable}/mean") or 0.0
+        return Message(
+            f"no answer had the full mark, 1, of {seen.verifiable} in {self.after} steps, though"
+            f" its mean is {reward:.3f}",
+            "to CEEH an answer is correct where the first reward gives 1 or more; without any it"
+            " neither shortens an answer nor calls a prompt hard",
+            "put a reward of 0 and 1 first (with weight 0 it is only read), or scale this one to 1",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConstantReward(Rule):
     """Every rollout of a step gets the same reward, neither all wrong nor all right."""
 
@@ -160,9 +188,9 @@ class _NoSignal(Rule):
     """Share of groups without a difference: of 20 prompts one teaches something."""
     good: float = 0.8
 
+    @abstractmethod
     def is_mine(self, accuracy: float) -> bool:
         """Is it this side: too hard, or too easy?"""
-        raise NotImplementedError
 
     def level(self, seen: Seen) -> Level | None:
         level, accuracy = high(seen.get(_SILENT), self.bad, self.good), seen.get("accuracy")
@@ -286,6 +314,6 @@ class LengthVanishes(Rule):
 
 
 SAMPLING: tuple[Rule, ...] = (
-    Truncated(), Faults(), Ungraded(), NothingRight(), ConstantReward(), TooEasy(), TooHard(),
-    LengthRunsAway(), LengthVanishes(),
+    Truncated(), Faults(), Ungraded(), NothingRight(), NeverFullMark(), ConstantReward(),
+    TooEasy(), TooHard(), LengthRunsAway(), LengthVanishes(),
 )  # fmt: skip
