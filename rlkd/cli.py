@@ -103,6 +103,10 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
 def _config_of(target: Path, overrides: list[str], resume: bool) -> RunConfig:
     """The config in a file, or, to resume, in a run's folder (wherever that has moved to)."""
+    if resume and not target.exists() and target.suffix != ".yaml":
+        siblings = [path.name for path in target.parent.glob("*") if path.is_dir()]
+        near = f"\n  did you mean: {target.parent / str(nearest(target.name, siblings))}"
+        raise ConfigError(f"rlkd train: there is no run {target} to resume.{near * bool(siblings)}")
     if not target.is_dir():
         return configs.load(target, overrides)
     if not resume:

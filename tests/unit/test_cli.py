@@ -93,6 +93,12 @@ def test_resume_takes_a_config_or_a_run_wherever_it_lies(run_folder: Path, calls
     assert (resume, force) == (True, True)
 
 
+def test_a_mistyped_run_names_the_nearest(run_folder: Path, capsys, calls: list):
+    mistyped = str(run_folder) + "x"
+    text = complaint(capsys, "train", mistyped, "--resume")
+    assert f"there is no run {mistyped} to resume.\n  did you mean: {run_folder}" in text
+
+
 def test_words_that_make_no_sense_with_or_without_resume(run_folder: Path, capsys, calls: list):
     assert "--force-steps is for --resume" in complaint(
         capsys, "train", "run.yaml", "--force-steps"
