@@ -83,7 +83,8 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
     if arguments.help_config:
         chosen = configs.load(arguments.config, overrides) if arguments.config else None
         uses = [block.use for block in chosen.components] if chosen else []
-        print(describe_fields(chosen.algorithm.use if chosen else None, uses))
+        then = [block.use for block in chosen.then] if chosen else []
+        print(describe_fields(chosen.algorithm.use if chosen else None, uses, then))
         return 0
     if arguments.config is None:
         raise ConfigError("rlkd train: which CONFIG?\n  do: rlkd train configs/NAME.yaml")

@@ -45,7 +45,8 @@ class Grouping:
     """
 
     def __init__(self, objective: Composed, prompts: Iterable[Any]) -> None:
-        self._objective = objective
+        self.objective = objective
+        """Whose components shape the rewards; it may be another later, with the same rules."""
         self.difficulty = Difficulty((prompt_key(p) for p in prompts), objective.rules())
 
     def shape(self, reward_NG: Tensor, verifiable_R: Tensor, facts_R3: Tensor) -> Shaped:
@@ -71,13 +72,13 @@ class Grouping:
             correct_NG=correct_NG,
             counted_NG=ended_NG.bool() & gradable_NG & ~reward_NG.isnan(),
         )
-        shaped_NG = self._objective.rewards(groups)
+        shaped_NG = self.objective.rewards(groups)
         metrics = difficulty_metrics(groups, self.difficulty.threshold())
         if gradable_NG.any():
             metrics["accuracy"] = correct_NG[gradable_NG].double().mean().item()
-        for component in self._objective.components:
+        for component in self.objective.components:
             metrics |= component.group_measures(groups)
-        if self._objective.components and not shaped_NG.isnan().all():
+        if self.objective.components and not shaped_NG.isnan().all():
             metrics["reward_shaped"] = shaped_NG.nanmean().item()
         self.difficulty.learn(groups)
         size = reward_NG.shape[1]

@@ -319,6 +319,7 @@ def _add_evaluation(
             logger.log(step, values)
             shown = "  ".join(f"{key} {value:.3f}" for key, value in summary.items())
             print(f"eval at step {step}: {shown}", file=sys.stderr, flush=True)
+        trainer.schedule.see(step, values)
         return values
 
     watch = None

@@ -20,7 +20,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from rlkd import handover
 from rlkd.algorithms.base import Algorithm
-from rlkd.algorithms.component import Component, Composed, Means
+from rlkd.algorithms.component import Component, Means
+from rlkd.algorithms.schedule import Schedule, Staged, schedule_of
 from rlkd.batch import TokenBatch
 from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
@@ -29,6 +30,7 @@ from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
+from rlkd.scheduling import ScheduleRun
 from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
@@ -53,7 +55,8 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
     Args:
         model, reward_funcs, args, train_dataset, **trl: as GRPOTrainer takes them.
         algorithm: None: the GRPO that `args` describe, as TRL would run it. Otherwise it owns
-            the objective, and `args` must leave the objective's fields alone.
+            the objective, and `args` must leave the objective's fields alone. A Schedule is
+            several of them, one after the other, or with coefficients that move.
         components: what the algorithm carries besides (CEEH, an entropy bonus, …), in this order.
         verifiable: name of the reward whose full mark, 1, counts as correct in the difficulty
             records; None: the first.
@@ -75,7 +78,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         args: GRPOConfig | None = None,
         train_dataset: Any = None,
         *,
-        algorithm: Algorithm | None = None,
+        algorithm: Algorithm | Staged | Schedule | None = None,
         components: Sequence[Component] = (),
         verifiable: str | None = None,
         teacher: Teacher | PreTrainedModel | str | None = None,
@@ -86,12 +89,13 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
         handover.refuse_what_would_be_ignored(args)
-        objective = algorithm if algorithm is not None else handover.algorithm_of(args)
+        schedule = schedule_of(algorithm if algorithm is not None else handover.algorithm_of(args))
         if algorithm is not None:
-            handover.hand_over(args, algorithm, _TRL_DEFAULTS)
-        self.objective = Composed(objective, tuple(components))
-        handover.check_teacher(self.algorithm, teacher, teacher_check)
-        before = handover.weights_for_reference_check(model, self.algorithm, trl.get("peft_config"))
+            handover.hand_over(args, schedule, _TRL_DEFAULTS)
+        self.schedule = ScheduleRun(schedule, components, self.gather_rows)
+        self.objective = self.schedule.objective
+        handover.check_teacher(schedule, teacher, teacher_check)
+        before = handover.weights_for_reference_check(model, schedule, trl.get("peft_config"))
         super().__init__(model, reward_funcs, args, train_dataset, **trl)
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
@@ -106,6 +110,8 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self.entropy_control = control_of(self.objective.components, self._sum_over_ranks)
         if self.entropy_control is not None:
             self.add_callback(self.entropy_control)
+        if schedule.moves:
+            self.add_callback(self.schedule)
         self._open_rollouts: Rollouts | None = None
         self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
@@ -114,10 +120,21 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
+        if schedule.moves:
+            self.pieces.add("schedule", self.schedule)
 
     @property
     def algorithm(self) -> Algorithm:
+        """That of the present step."""
         return self.objective.algorithm
+
+    def _follow_schedule(self, *, drawing: bool) -> None:
+        if not self.schedule.schedule.moves:
+            return
+        state = self.state
+        self.objective = self.schedule.follow(state.global_step, state.max_steps, drawing=drawing)
+        self._grouping.objective = self.objective
+        self.beta = self.schedule.beta  # 0: TRL asks the reference for nothing
 
     @property
     def difficulty(self) -> Difficulty:
@@ -141,13 +158,26 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         device = self.accelerator.device
         return attach(teacher, self._tokenizer, head.weight.shape[0], ends, device)
 
-    def _ask_teacher(self, output: dict[str, Any]) -> Tensor:
+    def _ask_teacher(self, output: dict[str, Any]) -> Tensor | None:
+        """The scores of this rank's answers; None where the algorithm in force has no use for them.
+        The check at the start of the run comes first in any case: a teacher that a later phase
+        will need fails now or never."""
         teacher = cast(Teacher, self.teacher)
+        if self._teacher_check == "off" and not self.algorithm.needs_teacher:
+            return None
         prompts, completions = self._sampled_ids
         counted = output["completion_mask"].any(-1).tolist()
         # Rows that TRL masks whole (mask_truncated_completions) need no score.
         completions = [ids if keep else [] for ids, keep in zip(completions, counted, strict=True)]
         temperature = teacher.temperature or self.temperature
+        self._check_teacher(teacher, prompts, completions, temperature)
+        if not self.algorithm.needs_teacher:
+            return None
+        return score_padded(teacher, prompts, completions, output["completion_ids"], temperature)
+
+    def _check_teacher(
+        self, teacher: Teacher, prompts: Any, completions: Any, temperature: float
+    ) -> None:
         if self._teacher_check != "off":
             try:
                 report = check_alignment(teacher, prompts, completions, temperature)
@@ -158,7 +188,6 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
                     raise TeacherError(f"{error} {advice}") from error
                 logger.warning("%s", error)
             self._teacher_check = "off"
-        return score_padded(teacher, prompts, completions, output["completion_ids"], temperature)
 
     # -- rollouts -----------------------------------------------------------------------------
 
@@ -206,6 +235,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         mode = self._mode()
         if mode == "train":
             self.flush_rollouts()
+            self._follow_schedule(drawing=True)
         output = super()._generate_and_score_completions(inputs)
         rows = output["completion_ids"].shape[0]
         output |= self._advantages(mode, rows)
@@ -214,7 +244,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             self._open_rollouts = self.last_rollouts = self._record(inputs, output)
             self._show_batch(self._open_rollouts)
         if self.teacher is not None:
-            output["teacher_per_token_logps"] = self._ask_teacher(output)
+            scores_BT = self._ask_teacher(output)
+            if scores_BT is not None:
+                output["teacher_per_token_logps"] = scores_BT
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
         return output
@@ -323,6 +355,10 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             compute_aux_loss=self.aux_loss_enabled,
             **{key: inputs.get(key) for key in _FORWARD_KEYS},
         )
+        if mode == "train":
+            self._follow_schedule(drawing=False)
+            for name, value in self.schedule.measures().items():
+                self._metrics[mode][name].append(value)
         batch = self._token_batch(inputs, logp_BT, entropy_BT, mode)
         # Components speak of training batches: of held-out prompts nothing is remembered.
         output = (self.objective if mode == "train" else self.algorithm).loss(batch)

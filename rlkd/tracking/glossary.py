@@ -113,6 +113,14 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "train/high_entropy_tokens/kept": ("share of tokens that are learnt from", "its `share`"),
     "train/high_entropy_tokens/entropy": ("mean entropy of those tokens", "nats"),
+    "train/schedule/phase": (
+        "which of the config's algorithms is in force, from 1: `algorithm`, then those of `then`",
+        "only with `then`",
+    ),
+    "train/schedule/*": (
+        "value in force of a number that moves, by its field (of a component: CLASS.FIELD)",
+        "only where one moves",
+    ),
     "train/completions/mean_length": ("mean tokens of the rollouts", "tokens"),
     "train/completions/min_length": ("shortest rollout", "tokens"),
     "train/completions/max_length": ("longest rollout", "tokens"),
