@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkd.algorithms.ceeh import CEEH as CEEH
+    from rlkd.algorithms.cispo import CISPO as CISPO
+    from rlkd.algorithms.dapo import DAPO as DAPO
+    from rlkd.algorithms.dr_grpo import DrGRPO as DrGRPO
     from rlkd.algorithms.grpo import GRPO as GRPO
+    from rlkd.algorithms.gspo import GSPO as GSPO
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
@@ -19,13 +23,27 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CEEH": "rlkd.algorithms.ceeh",
+    "CISPO": "rlkd.algorithms.cispo",
+    "DAPO": "rlkd.algorithms.dapo",
+    "DrGRPO": "rlkd.algorithms.dr_grpo",
     "GRPO": "rlkd.algorithms.grpo",
+    "GSPO": "rlkd.algorithms.gspo",
     "LocalTeacher": "rlkd.teacher.local",
     "RLAD": "rlkd.algorithms.rlad",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["CEEH", "GRPO", "RLAD", "LocalTeacher", "Trainer"]
+__all__ = [
+    "CEEH",
+    "CISPO",
+    "DAPO",
+    "GRPO",
+    "GSPO",
+    "RLAD",
+    "DrGRPO",
+    "LocalTeacher",
+    "Trainer",
+]
 
 
 def __getattr__(name: str) -> Any:

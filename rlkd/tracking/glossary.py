@@ -148,6 +148,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/clip_ratio/region_mean": ("the sum of the two", "low for GRPO"),
     "train/clip_ratio/of_good_tokens": ("share of the tokens with A > 0 that are clipped away", ""),
     "train/clip_ratio/of_bad_tokens": ("share of the tokens with A < 0 that are clipped away", ""),
+    "train/clip_ratio/capped": (
+        "CISPO: share of tokens whose importance weight is cut; they keep their gradient",
+        "low",
+    ),
     "train/first_update/clip_ratio/of_good_tokens": (
         "the same at the first update on each batch, where GRPO clips none: RLAD's selection",
         "share of tokens with A > 0",

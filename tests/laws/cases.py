@@ -7,10 +7,14 @@ from dataclasses import dataclass, fields, replace
 
 from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.ceeh import CEEH
+from rlkd.algorithms.cispo import CISPO
 from rlkd.algorithms.component import Component, Composed
 from rlkd.algorithms.covariance import ClipCov, KLCov
+from rlkd.algorithms.dapo import DAPO
+from rlkd.algorithms.dr_grpo import DrGRPO
 from rlkd.algorithms.entropy_bonus import EntropyBonus
 from rlkd.algorithms.grpo import GRPO
+from rlkd.algorithms.gspo import GSPO
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.algorithms.rlad import RLAD
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
@@ -61,6 +65,7 @@ DETACHED = "the entropy that shapes the advantages is a constant to the gradient
 WEIGHTED = "the bonus is a mean weighted by difficulty over the micro-batch"
 MOMENTS = "the covariance is about the means of the micro-batch, and the tokens are its greatest"
 QUANTILE = "the threshold is a quantile of the micro-batch's entropies"
+CONSTANT = "the importance weight is a constant to the gradient"
 UNCLAMPED = "without the clamp the geometric ratio to an impossible token is infinite"
 
 
@@ -106,7 +111,7 @@ def carrying(name: str, case: Case, *components: Component, **claims) -> Case:
 
 
 PULLS = {"silent_without_signal": False}  # a bonus: it has a gradient without any reward
-PLAIN, DAPO = grpo("plain", beta=0.0), grpo("dapo", beta=0.0, reduction="dapo", clip_high=0.28)
+PLAIN, TOKEN_MEAN = grpo("plain", beta=0.0), Case("DAPO", DAPO())
 TAUGHT = rlad("plain")
 ME = CEEH(entropy_coefficient=0.05)
 EA = CEEH(entropy="ea", ea_alpha=0.4)
@@ -121,7 +126,7 @@ CARRYING = [
     carrying("no component", PLAIN),
     carrying("ME", PLAIN, ME, **PULLS),
     carrying("ME", grpo("bnpo", beta=0.0, reduction="bnpo"), ME, **PULLS),
-    carrying("ME", DAPO, ME, **PULLS),
+    carrying("ME", TOKEN_MEAN, ME, **PULLS),
     carrying("ME", TAUGHT, ME, **PULLS),
     carrying("ME as printed", TAUGHT, replace(ME, anneal="cosine"), **PULLS),
     carrying("ME, official code", PLAIN, CODES, batch_statistic=WEIGHTED, **PULLS),
@@ -135,13 +140,25 @@ CARRYING = [
     carrying("Clip-Cov", PLAIN, CLIP_COV, **OF_MOMENTS),
     carrying("Clip-Cov", TAUGHT, CLIP_COV, **OF_MOMENTS),
     carrying("KL-Cov", PLAIN, KL_COV, **OF_MOMENTS),
-    carrying("80/20", DAPO, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
+    carrying("80/20", TOKEN_MEAN, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
     carrying("80/20", TAUGHT, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
     carrying("80/20, ME", TAUGHT, HighEntropyTokens(), ME, batch_statistic=QUANTILE, **PULLS),
 ]
 
+REWARDS_ALONE = [
+    TOKEN_MEAN,
+    Case("DAPO with reference", DAPO(beta=0.1), silent_without_signal=False),
+    Case("Dr. GRPO", DrGRPO()),
+    Case("GSPO", GSPO()),
+    Case("CISPO", CISPO(), not_a_derivative=CONSTANT),
+    # At 5 no weight of the toy is cut.
+    Case("CISPO, narrow", CISPO(clip_high=0.2, clip_low=0.3), not_a_derivative=CONSTANT),
+    Case("CISPO per answer", CISPO(reduction="grpo"), not_a_derivative=CONSTANT),
+]
+
 CASES = [
     *CARRYING,
+    *REWARDS_ALONE,
     grpo("as the paper has it"),
     grpo("without reference", beta=0.0),
     grpo("bnpo", beta=0.0, reduction="bnpo"),
