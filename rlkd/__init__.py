@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from rlkd.algorithms.dr_grpo import DrGRPO as DrGRPO
     from rlkd.algorithms.grpo import GRPO as GRPO
     from rlkd.algorithms.gspo import GSPO as GSPO
+    from rlkd.algorithms.hdpo import HDPO as HDPO
+    from rlkd.algorithms.kdrl import KDRL as KDRL
+    from rlkd.algorithms.opd import OPD as OPD
     from rlkd.algorithms.rlad import RLAD as RLAD
+    from rlkd.algorithms.rlsd import RLSD as RLSD
+    from rlkd.algorithms.srpo import SRPO as SRPO
+    from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
 
@@ -28,8 +34,14 @@ _HOME = {
     "DrGRPO": "rlkd.algorithms.dr_grpo",
     "GRPO": "rlkd.algorithms.grpo",
     "GSPO": "rlkd.algorithms.gspo",
+    "HDPO": "rlkd.algorithms.hdpo",
+    "KDRL": "rlkd.algorithms.kdrl",
     "LocalTeacher": "rlkd.teacher.local",
+    "OPD": "rlkd.algorithms.opd",
     "RLAD": "rlkd.algorithms.rlad",
+    "RLSD": "rlkd.algorithms.rlsd",
+    "SRPO": "rlkd.algorithms.srpo",
+    "TOPD": "rlkd.algorithms.topd",
     "Trainer": "rlkd.trainer",
 }
 
@@ -39,7 +51,13 @@ __all__ = [
     "DAPO",
     "GRPO",
     "GSPO",
+    "HDPO",
+    "KDRL",
+    "OPD",
     "RLAD",
+    "RLSD",
+    "SRPO",
+    "TOPD",
     "DrGRPO",
     "LocalTeacher",
     "Trainer",

@@ -17,7 +17,7 @@ LOSSES = {
     "off_policy_mask": {"loss_type": "grpo", "off_policy_mask_threshold": 0.01},
 }
 
-# Each class with the TRL arguments that describe it. TRL's epsilon_high of cispo is the whole bound.
+# Each class, and TRL's arguments for it. The epsilon_high of TRL's cispo is the whole bound.
 CLASSES = {
     "dr_grpo": (DrGRPO(), LOSSES["dr_grpo"]),
     "dapo": (DAPO(), LOSSES["dapo"]),
