@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkd.algorithms.ceeh import CEEH as CEEH
+    from rlkd.algorithms.cispo import CISPO as CISPO
+    from rlkd.algorithms.dapo import DAPO as DAPO
+    from rlkd.algorithms.dr_grpo import DrGRPO as DrGRPO
     from rlkd.algorithms.grpo import GRPO as GRPO
+    from rlkd.algorithms.gspo import GSPO as GSPO
+    from rlkd.algorithms.hdpo import HDPO as HDPO
+    from rlkd.algorithms.kdrl import KDRL as KDRL
+    from rlkd.algorithms.opd import OPD as OPD
     from rlkd.algorithms.rlad import RLAD as RLAD
+    from rlkd.algorithms.rlsd import RLSD as RLSD
+    from rlkd.algorithms.srpo import SRPO as SRPO
+    from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
 
@@ -19,13 +29,39 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CEEH": "rlkd.algorithms.ceeh",
+    "CISPO": "rlkd.algorithms.cispo",
+    "DAPO": "rlkd.algorithms.dapo",
+    "DrGRPO": "rlkd.algorithms.dr_grpo",
     "GRPO": "rlkd.algorithms.grpo",
+    "GSPO": "rlkd.algorithms.gspo",
+    "HDPO": "rlkd.algorithms.hdpo",
+    "KDRL": "rlkd.algorithms.kdrl",
     "LocalTeacher": "rlkd.teacher.local",
+    "OPD": "rlkd.algorithms.opd",
     "RLAD": "rlkd.algorithms.rlad",
+    "RLSD": "rlkd.algorithms.rlsd",
+    "SRPO": "rlkd.algorithms.srpo",
+    "TOPD": "rlkd.algorithms.topd",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["CEEH", "GRPO", "RLAD", "LocalTeacher", "Trainer"]
+__all__ = [
+    "CEEH",
+    "CISPO",
+    "DAPO",
+    "GRPO",
+    "GSPO",
+    "HDPO",
+    "KDRL",
+    "OPD",
+    "RLAD",
+    "RLSD",
+    "SRPO",
+    "TOPD",
+    "DrGRPO",
+    "LocalTeacher",
+    "Trainer",
+]
 
 
 def __getattr__(name: str) -> Any:

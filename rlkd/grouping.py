@@ -23,6 +23,17 @@ def row_facts(prompts: Iterable[Any], lengths: Sequence[int], is_cut: Sequence[b
     return torch.tensor(facts, dtype=torch.int64)
 
 
+def correctness(verifiable_NG: Tensor) -> dict[str, Tensor]:
+    """(R,) per row: `correct` (the verifiable reward's full mark, 1) and `group_accuracy` (share of
+    such rows among the gradable ones of the group; NaN where none is)."""
+    correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
+    accuracy_N = correct_NG.sum(-1) / gradable_NG.sum(-1)
+    return {
+        "correct": correct_NG.reshape(-1),
+        "group_accuracy": accuracy_N.repeat_interleave(verifiable_NG.shape[1]),
+    }
+
+
 @dataclass(frozen=True)
 class Shaped:
     """A training batch of all ranks after its prompts' records and the components had their say."""
@@ -86,9 +97,6 @@ class Grouping:
             "shaped": shaped_NG.reshape(-1),
             "hard": groups.hard_N.repeat_interleave(size),
             "band": band_of(groups.history_N).repeat_interleave(size),
-            "correct": correct_NG.reshape(-1),
-            "group_accuracy": (
-                (correct_NG & gradable_NG).sum(-1) / gradable_NG.sum(-1)
-            ).repeat_interleave(size),
+            **correctness(verifiable_NG),
         }
         return Shaped(shaped_NG, known, metrics)

@@ -27,7 +27,7 @@ from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
 from rlkd.finite import FiniteUpdates
-from rlkd.grouping import Grouping, row_facts
+from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
@@ -275,9 +275,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._metrics[mode]["rewards/left_out"].append(left_out_R.float().mean().item())
         if left_out_R.any():  # TRL's own mean counts them, with what the other rewards say
             self._metrics[mode]["reward"][-1] = total_R.nanmean().item()
-        reward_NG, known = total_R.view(-1, group), {}
+        reward_NG, verifiable_R = total_R.view(-1, group), rewards_RF[:, self._verifiable]
+        known = correctness(verifiable_R.view_as(reward_NG))
         if mode == "train":
-            verifiable_R = rewards_RF[:, self._verifiable]
             shaped = self._grouping.shape(
                 reward_NG, verifiable_R, cast(Tensor, self._gathered_facts)
             )

@@ -117,7 +117,7 @@ class ClippedPolicyGradient(Algorithm):
             kl_BT = self._reference_kl(batch)
             loss_BT = loss_BT + self.beta * kl_BT
             means["kl"] = batch.token_sum(kl_BT)
-        means |= self._clip_shares(log_ratio_BT, batch) | self.measures(batch)
+        means |= self.clip_shares(log_ratio_BT, batch) | self.measures(batch)
         return LossOutput(self._reduce(loss_BT, batch), means)
 
     def surrogate(self, log_ratio_BT: Tensor, batch: TokenBatch) -> Tensor:
@@ -143,9 +143,10 @@ class ClippedPolicyGradient(Algorithm):
             kl_BT = kl_BT * self._at_level(log_grpo_BT, batch).exp()
         return kl_BT
 
-    def _clip_shares(
+    def clip_shares(
         self, log_ratio_BT: Tensor, batch: TokenBatch
     ) -> dict[str, tuple[Tensor, Tensor]]:
+        """(sum, number) pairs that say what the clip of `surrogate` does."""
         low_BT, high_BT = surrogates.clipped_away(
             log_ratio_BT, batch.advantage_BT, self.clip_low, self.clip_high
         )

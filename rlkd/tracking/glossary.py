@@ -156,6 +156,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/clip_ratio/region_mean": ("the sum of the two", "low for GRPO"),
     "train/clip_ratio/of_good_tokens": ("share of the tokens with A > 0 that are clipped away", ""),
     "train/clip_ratio/of_bad_tokens": ("share of the tokens with A < 0 that are clipped away", ""),
+    "train/clip_ratio/capped": (
+        "CISPO: share of tokens whose importance weight is cut; they keep their gradient",
+        "low",
+    ),
     "train/first_update/clip_ratio/of_good_tokens": (
         "the same at the first update on each batch, where GRPO clips none: RLAD's selection",
         "share of tokens with A > 0",
@@ -173,8 +177,9 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "nats; large where the two end answers differently",
     ),
     "train/teacher/beyond_clamp": (
-        "share of tokens whose |log π_S − log π_T| exceeds RLAD's clamp",
-        "high: the teacher's factor has no gradient there",
+        "share of tokens further from the teacher than the algorithm counts: |log π_S − log π_T| "
+        "above RLAD's `clamp_bound`, |log π_T − log π_old| above the others' `gap_bound`",
+        "RLAD: high, the teacher's factor has no gradient there; the others: near 0",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
     "train/updates/left_out": (

@@ -70,6 +70,8 @@ def extreme(case: Case, teacher: list[float], advantage: float) -> tuple[LossOut
         ref_logp_BT=logp.detach() + torch.tensor([-20.0, 20.0, 5.0, -5.0, 0.0]),
         is_eos_BT=torch.tensor([[False, False, False, False, True]]),
         hard_B1=torch.tensor([[True]]),
+        correct_B1=torch.tensor([[advantage > 0.0]]),
+        group_accuracy_B1=torch.tensor([[0.5 * (advantage > 0.0)]]),
         progress=toy.PROGRESS,
         entropy_coefficient=toy.ENTROPY_COEFFICIENT,
     )
@@ -147,6 +149,8 @@ def step_towards_teacher(algorithm: Algorithm, rate: float = 1e-2) -> tuple[floa
         teacher_logp_BT=toy.logps(teacher, token_BT),
         ref_logp_BT=logp_BT.detach(),
         is_eos_BT=torch.zeros_like(logp_BT, dtype=torch.bool),
+        correct_B1=torch.zeros(8, 1, dtype=torch.bool),  # the group failed
+        group_accuracy_B1=torch.zeros(8, 1, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(algorithm.loss(batch).loss, theta)
     moved = theta - rate * gradient
