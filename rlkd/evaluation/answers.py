@@ -101,7 +101,7 @@ def _answer(
     was_training = model.training
     model.eval()
     # Rows of like length together: less padding.
-    once = [_prompt_ids(tokenizer, row["prompt"], chat_template_kwargs or {}) for row in rows]
+    once = [prompt_ids(tokenizer, row["prompt"], chat_template_kwargs or {}) for row in rows]
     prompts = [prompt for prompt in once for _ in range(n)]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     ids: list[list[int]] = [[] for _ in prompts]
@@ -120,9 +120,10 @@ def _answer(
     return Answers(ids, [not tokens or tokens[-1] not in ends for tokens in ids])
 
 
-def _prompt_ids(
+def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template_kwargs: Mapping[str, Any]
 ) -> list[int]:
+    """The prompt as the model reads it: a text's tokens, or a chat through the template."""
     if isinstance(prompt, str):
         return tokenizer(prompt)["input_ids"]  # type: ignore[return-value]
     encoded = tokenizer.apply_chat_template(

@@ -100,7 +100,8 @@ class Evaluation:
     def file_name(self) -> str:
         """A name that says how the answers were drawn, and differs where model, data or anything
         else of that does: the same evaluation overwrites itself and no other."""
-        said = asdict(self.settings) | {key: self.about.get(key) for key in ("model", "data")}
+        names = ("model", "data", "reward", "answers", "embedder")
+        said = asdict(self.settings) | {name: self.about.get(name) for name in names}
         text = json.dumps(said, sort_keys=True, default=str)
         tag = hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
         kind = "greedy" if self.settings.greedy else f"samples{self.settings.samples}"

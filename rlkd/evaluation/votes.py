@@ -10,30 +10,58 @@ may give None instead of labels: the inner one does not say.
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rlkd.data import Row
 from rlkd.errors import ConfigError
 
-Voter = Callable[..., Sequence[Hashable | None] | None]
+Labeller = Callable[..., Sequence[Hashable | None] | None]
 
 
-def voter_of(reward: Callable[..., Any]) -> Voter | None:
-    """The function `answers` of a reward, with the reward's fixed arguments; None: it has none."""
-    fixed = reward.keywords if isinstance(reward, functools.partial) else {}
-    plain = reward.func if isinstance(reward, functools.partial) else reward
-    carried = getattr(plain, "answers", None)
-    return None if carried is None else functools.partial(carried, **fixed)
+@dataclass(frozen=True)
+class Voter:
+    """Says which answers are the same, and what messages call it."""
+
+    label: Labeller
+    name: str
+
+    @classmethod
+    def of(cls, reward: Callable[..., Any], name: str) -> "Voter | None":
+        """The function `answers` that a reward carries, with the reward's fixed arguments.
+
+        Args:
+            reward: what `rlkd.door.build_rewards` gives; None where it carries none.
+            name: what the reward is called.
+        """
+        fixed = reward.keywords if isinstance(reward, functools.partial) else {}
+        plain = reward.func if isinstance(reward, functools.partial) else reward
+        carried = getattr(plain, "answers", None)
+        if carried is None:
+            return None
+        return cls(functools.partial(carried, **fixed), f"answers of reward {name!r}")
+
+    def check(self, columns: Mapping[str, Any]) -> None:
+        """Check that it can be called with what a row has.
+
+        Raises:
+            ConfigError: it needs an argument that is no column.
+        """
+        for name, parameter in inspect.signature(self.label).parameters.items():
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            missing = name not in {"completions", "prompts", *columns}
+            if named and parameter.default is parameter.empty and missing:
+                raise ConfigError(
+                    f"{self.name}: it needs {name!r}, and the data has no such column.\n"
+                    f"  found: {', '.join(columns)}"
+                )
 
 
-def labels(
-    voter: Voter, row: Row, completions: Sequence[Any], place: str = "answers"
-) -> list[Hashable | None] | None:
+def labels(voter: Voter, row: Row, completions: Sequence[Any]) -> list[Hashable | None] | None:
     """What each of the completions of one row answers; None where the function does not say.
 
     Args:
         completions: texts or chat messages, as the reward gets them.
-        place: what the function is called; opens the error message.
 
     Raises:
         ConfigError: the function fails, or gives anything but one hashable label per completion.
@@ -42,11 +70,11 @@ def labels(
     columns = {key: [value] * size for key, value in row.items() if key != "prompt"}
     given: dict[str, Any] = {"completions": list(completions), "prompts": [row["prompt"]] * size}
     given |= columns
-    parameters = inspect.signature(voter).parameters
+    parameters = inspect.signature(voter.label).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         given = {name: value for name, value in given.items() if name in parameters}
     try:
-        answered = voter(**given)
+        answered = voter.label(**given)
         if answered is None:
             return None
         found = list(answered)
@@ -54,12 +82,12 @@ def labels(
             hash(label)
     except Exception as error:
         raise ConfigError(
-            f"{place}: it fails on the answers to a row.\n"
+            f"{voter.name}: it fails on the answers to a row.\n"
             f"  found: {type(error).__name__}: {error}\n"
             "  expected: one hashable label per completion, or None for no answer"
         ) from error
     if len(found) != size:
-        raise ConfigError(f"{place}: {len(found)} labels for {size} completions")
+        raise ConfigError(f"{voter.name}: {len(found)} labels for {size} completions")
     return found
 
 
@@ -87,19 +115,3 @@ def count(
     agrees = all(len(set(group)) == 1 for group in groups.values()) and not any(silent)
     sizes = [len(group) for group in groups.values()]
     return sizes, [sum(g) / len(g) for g in groups.values()], len(silent), agrees
-
-
-def check_voter(voter: Voter, columns: Mapping[str, Any], place: str) -> None:
-    """Check that the function can be called with what a row has.
-
-    Raises:
-        ConfigError: it needs an argument that is no column.
-    """
-    for name, parameter in inspect.signature(voter).parameters.items():
-        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        missing = name not in {"completions", "prompts", *columns}
-        if named and parameter.default is parameter.empty and missing:
-            raise ConfigError(
-                f"{place}: it needs {name!r}, and the data has no such column.\n"
-                f"  found: {', '.join(columns)}"
-            )

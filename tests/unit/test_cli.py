@@ -10,8 +10,9 @@ import pytest
 
 import rlkd
 from rlkd.checkpoints import manifest
-from rlkd.cli import locate, main
+from rlkd.cli import main
 from rlkd.config import ConfigError, load
+from rlkd.evaluation.commands import locate
 
 CONFIG = """
 model: {path: models/student}
