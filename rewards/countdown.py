@@ -50,8 +50,8 @@ def accuracy(
 
 def answers(completions: list, **columns: Any) -> list[Hashable | None]:
     """What is voted on: the value of each expression, the numbers that it uses, and what it is said
-    to equal; None where there is no expression. ``accuracy`` carries this as its attribute
-    ``answers``.
+    to equal, where that is another value; None where there is no expression. ``accuracy`` carries
+    this as its attribute ``answers``.
     """
     found: list[Hashable | None] = []
     for completion in completions:
@@ -61,7 +61,8 @@ def answers(completions: list, **columns: Any) -> list[Hashable | None]:
         except ValueError:
             found.append(None)
         else:
-            found.append((value, tuple(sorted(used)), right))
+            said = None if right == str(value) else right
+            found.append((value, tuple(sorted(used)), said))
     return found
 
 

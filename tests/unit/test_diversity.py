@@ -43,7 +43,7 @@ def test_length_alone_changes_little():
     for tokens in (50, 500, 5000):
         text = torch.randint(500, (tokens,), generator=draw).tolist()
         assert expectation_adjusted_distinct([text], 500, 1) == pytest.approx(1, abs=0.06)
-        assert len(set(text)) / tokens < (1, 0.7, 0.11)[(50, 500, 5000).index(tokens)]
+        assert len(set(text)) / tokens <= (1, 0.7, 0.11)[(50, 500, 5000).index(tokens)]
 
 
 def test_ead_at_its_ends():
@@ -121,10 +121,13 @@ def test_every_text_has_a_direction_of_its_own_whatever_stands_beside_it(texts):
 
 
 def test_the_hash_is_the_same_everywhere():
+    """Seven marks and characters: 7, 6 and 5 n-grams, of which none meet in a bucket. A trigram's
+    share is 1/√5 of its five, times 1/√3 of the three lengths."""
     (vector,) = character_ngrams(["8,4#6"])
-    top = np.argsort(-np.abs(vector), kind="stable")[:4]
-    assert top.tolist() == TOP
-    assert vector[top] == pytest.approx(VALUES, abs=1e-12)
+    places = {2994: -1, 3233: -1, 3337: 1, 3678: 1}  # four of the trigrams
+    for place, sign in places.items():
+        assert vector[place] == pytest.approx(sign / math.sqrt(15), abs=1e-12)
+    assert (vector != 0).sum() == 7 + 6 + 5
 
 
 def test_likeness_follows_spelling():

@@ -73,9 +73,7 @@ def test_many_answers_keep_their_digits():
     want = 0.5 * (1 + math.erf((k * share - k / 2) / spread / math.sqrt(2)))
     assert maj_at_k([600, 400], [1, 0], 0, k) == pytest.approx(want, abs=2e-3)
     exact = sum(math.comb(600, j) * math.comb(400, k - j) for j in range(51, 102))
-    assert maj_at_k([600, 400], [1, 0], 0, k) == pytest.approx(
-        exact / math.comb(n, k), rel=1e-12
-    )
+    assert maj_at_k([600, 400], [1, 0], 0, k) == pytest.approx(exact / math.comb(n, k), rel=1e-12)
 
 
 @pytest.mark.parametrize(
