@@ -252,7 +252,7 @@ def steps(trainer: Any, case: Case, phases: Phases, heldout: Any) -> Any:
     """The callback that forgets the first step, evaluates after the second, and sees the update."""
     from transformers import TrainerCallback
 
-    from rlkd.evaluate import answer_greedily
+    from rlkd.evaluation.answers import answer_greedily
 
     class Steps(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
