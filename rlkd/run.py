@@ -263,6 +263,7 @@ def _add_evaluation(
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
 
+    @trainer.phases("evaluation")
     def run(step: int) -> dict[str, float]:
         if stops.faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn

@@ -29,11 +29,13 @@ from rlkd.difficulty import BANDS, Difficulty
 from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
+from rlkd.phases import in_phase
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
 from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
+from rlkd.timed import Timed
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
@@ -49,7 +51,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
+class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -117,6 +119,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
         self._start_checkpoints()
+        self._start_phases()
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
@@ -158,6 +161,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         device = self.accelerator.device
         return attach(teacher, self._tokenizer, head.weight.shape[0], ends, device)
 
+    @in_phase("teacher")
     def _ask_teacher(self, output: dict[str, Any]) -> Tensor | None:
         """The scores of this rank's answers; None where the algorithm in force has no use for them.
         The check at the start of the run comes first in any case: a teacher that a later phase
@@ -191,12 +195,14 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
 
     # -- rollouts -----------------------------------------------------------------------------
 
+    @in_phase("generate")
     def _generate(self, prompts: list[Any]) -> Any:
         generated = super()._generate(prompts)
         # Prompt and completion ids, unpadded; the latter with what tools wrote, whose mask is 0.
         self._sampled_ids, self._tool_mask = (generated[0], generated[1]), generated[2]
         return generated
 
+    @in_phase("reward")
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: list[list[int]]
     ) -> Tensor:
@@ -255,6 +261,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
     """Called on every rank with each training batch before anything is learnt from it: what it
     will log, over all ranks, and this rank's rollouts."""
 
+    @in_phase("log")
     def _show_batch(self, rollouts: Rollouts) -> None:
         if self.on_batch is not None:
             seen = self._metrics["train"].items()
@@ -297,6 +304,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         known["advantages"] = advantages
         return {name: value_R[start : start + rows] for name, value_R in known.items()}
 
+    @in_phase("log")
     def _record(self, inputs: list[dict[str, Any]], output: dict[str, Any]) -> Rollouts:
         start = self.accelerator.process_index * len(inputs)
         completions = self._sampled_ids[1]
@@ -330,6 +338,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         """Did the length limit come before an end token?"""
         return not completion_ids or completion_ids[-1] not in self.eos_token_ids
 
+    @in_phase("log")
     def flush_rollouts(self) -> None:
         """Hand the last generation batch to `on_rollouts`. Done by itself after its first pass."""
         if self._open_rollouts is not None and self._on_rollouts is not None:
@@ -344,6 +353,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
 
     # -- the loss -----------------------------------------------------------------------------
 
+    @in_phase("forward")
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         mode = self._mode()
         logp_BT, entropy_BT, aux_loss = self._get_per_token_logps_and_entropies(
@@ -378,6 +388,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._means[mode].add(means)
         return loss
 
+    @in_phase("log")
     def _note_batch(self, batch: TokenBatch, inputs: dict[str, Any]) -> Means:
         """Tell those who watch of a training micro-batch; returns the entropy of each band."""
         if self.entropy_control is not None:
@@ -477,6 +488,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             weight = correction if weight is None else weight * correction
         return weight
 
+    @in_phase("log")
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = self._mode()
         for name, value in self._means[mode].pop(self._sum_over_ranks).items():

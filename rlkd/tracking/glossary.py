@@ -137,6 +137,56 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "near 0",
     ),
     "train/step_time": ("forward and backward of the step, sampling included", "seconds"),
+    "train/time/step": (
+        "a whole optimiser step, from log to log, without evaluations and checkpoints: the sum of"
+        " the phases below. All times are means over the ranks; on a GPU by its own clock",
+        "seconds",
+    ),
+    "train/time/generate": ("of that: sampling, tools and decoding included", "seconds"),
+    "train/time/reward": ("of that: the rewards", "seconds"),
+    "train/time/score": (
+        "of that: the student's and the reference's own log-probs of the samples, where they are"
+        " needed, advantages, and cutting the batch up",
+        "seconds",
+    ),
+    "train/time/teacher": ("of that: the teacher's scores", "seconds; only with a teacher"),
+    "train/time/forward": ("of that: the student's forward pass and the loss", "seconds"),
+    "train/time/backward": (
+        "of that: the backward pass, with what DDP or FSDP exchanges in it",
+        "seconds; more where ranks wait for a slower one",
+    ),
+    "train/time/optimizer": ("of that: clipping and the optimiser's step", "seconds"),
+    "train/time/sync": (
+        "of that: other collectives (gathers, reductions, barriers), the wait for slower ranks"
+        " included",
+        "seconds; only with several processes; high where ranks have unequal work",
+    ),
+    "train/time/log": (
+        "of that: recording rollouts, alarms, trackers, charts; what comes after a step's own log"
+        " is in the next one",
+        "seconds; small",
+    ),
+    "train/time/other": ("of that: what no phase claims (data, callbacks, scheduler)", "small"),
+    "train/time/evaluation": (
+        "evaluations since the last log, per step; no part of train/time/step",
+        "seconds; only after one",
+    ),
+    "train/time/save": (
+        "checkpoints since the last log, per step; no part of train/time/step",
+        "seconds; only after one",
+    ),
+    "train/memory/resident": (
+        "host memory that a process holds now, the highest of all ranks",
+        "GiB; growth from step to step is a leak",
+    ),
+    "train/memory/device_peak": (
+        "most GPU memory in tensors since the process began, the highest of all ranks",
+        "GiB; only on a GPU",
+    ),
+    "train/memory/device_reserved": (
+        "the same of what PyTorch's allocator holds, fragments included",
+        "GiB; far above device_peak: fragmentation",
+    ),
     "train/tracking/errors": (
         "batches of rollouts, all ranks, that could not be written to disk so far",
         "count; only where there were any",
