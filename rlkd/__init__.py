@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlkd.algorithms.ceeh import CEEH as CEEH
     from rlkd.algorithms.grpo import GRPO as GRPO
+    from rlkd.algorithms.luffy import LUFFY as LUFFY
     from rlkd.algorithms.rlad import RLAD as RLAD
+    from rlkd.algorithms.sft_kd import SFTKD as SFTKD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
 
@@ -20,12 +22,14 @@ __version__ = "0.1.0"
 _HOME = {
     "CEEH": "rlkd.algorithms.ceeh",
     "GRPO": "rlkd.algorithms.grpo",
+    "LUFFY": "rlkd.algorithms.luffy",
     "LocalTeacher": "rlkd.teacher.local",
     "RLAD": "rlkd.algorithms.rlad",
+    "SFTKD": "rlkd.algorithms.sft_kd",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["CEEH", "GRPO", "RLAD", "LocalTeacher", "Trainer"]
+__all__ = ["CEEH", "GRPO", "LUFFY", "RLAD", "SFTKD", "LocalTeacher", "Trainer"]
 
 
 def __getattr__(name: str) -> Any:

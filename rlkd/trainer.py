@@ -363,7 +363,9 @@ class Trainer(Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
                 self.flush_rollouts()
         if "band" not in inputs:
             return {}
-        band_B1 = inputs["band"].unsqueeze(1)
+        band_B1, off_B1 = inputs["band"].unsqueeze(1), batch.off_policy_B1
+        if off_B1 is not None:
+            band_B1 = band_B1.masked_fill(off_B1, -1)
         return {
             f"difficulty/{band}/entropy": batch.token_sum(batch.entropy_BT, band_B1 == place)
             for place, band in enumerate(BANDS)

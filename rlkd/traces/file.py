@@ -1,4 +1,4 @@
-"""Traces in a file: one line an answer, with the prompt, the text, the tokens and how it was made."""
+"""Traces in a file: a line for each answer, with its prompt, text, tokens and how it was made."""
 
 import hashlib
 import json

@@ -107,7 +107,8 @@ def hold_against(
     """The traces of the rows' prompts, and the rows that stay.
 
     Raises:
-        ConfigError: a trace is too long, a prompt has none (as `data.traces` says), or all have none.
+        ConfigError: a trace is too long or a prompt has none, as `data.traces` says; or all have
+            none.
     """
     wanted, limit = config.data.traces, config.sampling.max_completion_length
     assert wanted is not None
