@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from rlkd.algorithms.gspo import GSPO as GSPO
     from rlkd.algorithms.hdpo import HDPO as HDPO
     from rlkd.algorithms.kdrl import KDRL as KDRL
+    from rlkd.algorithms.luffy import LUFFY as LUFFY
     from rlkd.algorithms.opd import OPD as OPD
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.algorithms.rlsd import RLSD as RLSD
+    from rlkd.algorithms.sft_kd import SFTKD as SFTKD
     from rlkd.algorithms.srpo import SRPO as SRPO
     from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
@@ -36,10 +38,12 @@ _HOME = {
     "GSPO": "rlkd.algorithms.gspo",
     "HDPO": "rlkd.algorithms.hdpo",
     "KDRL": "rlkd.algorithms.kdrl",
+    "LUFFY": "rlkd.algorithms.luffy",
     "LocalTeacher": "rlkd.teacher.local",
     "OPD": "rlkd.algorithms.opd",
     "RLAD": "rlkd.algorithms.rlad",
     "RLSD": "rlkd.algorithms.rlsd",
+    "SFTKD": "rlkd.algorithms.sft_kd",
     "SRPO": "rlkd.algorithms.srpo",
     "TOPD": "rlkd.algorithms.topd",
     "Trainer": "rlkd.trainer",
@@ -53,9 +57,11 @@ __all__ = [
     "GSPO",
     "HDPO",
     "KDRL",
+    "LUFFY",
     "OPD",
     "RLAD",
     "RLSD",
+    "SFTKD",
     "SRPO",
     "TOPD",
     "DrGRPO",

@@ -43,6 +43,10 @@ class TokenBatch:
     group_accuracy_B1: Tensor | None = None
     """Share of such answers among the gradable ones of the row's group, NaN where none is gradable;
     None where that is not known."""
+    off_policy_B1: Tensor | None = None
+    """True where the teacher wrote the answer (a trace), and not the student; None: nowhere. There
+    too old_logp_BT is the student's, as it was when the batch was drawn: the policy that wrote the
+    trace is not known (LUFFY's π_φ := 1 is in its objective, not here)."""
 
     accumulation: float = 1.0
     """Micro-batches per optimiser step."""
@@ -82,7 +86,7 @@ class TokenBatch:
                     f"{name} has shape {tuple(value.shape)}; "
                     f"it must be ({shape[0]}, 1) or {tuple(shape)}"
                 )
-        for name in ("hard_B1", "correct_B1", "group_accuracy_B1"):
+        for name in ("hard_B1", "correct_B1", "group_accuracy_B1", "off_policy_B1"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (shape[0], 1):
                 raise ValueError(
@@ -125,6 +129,14 @@ class TokenBatch:
     def length_limit(self) -> int:
         """The constant of `dr_grpo`: tokens."""
         return self.max_completion_length or self.mask_BT.shape[1]
+
+    def off_policy_BT(self) -> Tensor | None:
+        """Where the teacher wrote the token, (B, T); None: nowhere."""
+        return None if self.off_policy_B1 is None else self.off_policy_B1.expand_as(self.mask_BT)
+
+    def on_policy_BT(self) -> Tensor | None:
+        """Where the student wrote the token, (B, T); None: everywhere."""
+        return None if self.off_policy_B1 is None else ~self.off_policy_B1.expand_as(self.mask_BT)
 
     def token_sum(self, value_BT: Tensor, where_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(Σ value, number) over the counted tokens, restricted to `where_BT`: both detached.

@@ -20,6 +20,7 @@ from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Broken, Stopped
+from rlkd.traces.commands import add_traces, traces
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
 
@@ -37,6 +38,7 @@ examples:
   rlkd doctor configs/quickstart.yaml
   rlkd plan configs/quickstart.yaml
   rlkd audit configs/quickstart.yaml
+  rlkd traces configs/luffy.yaml --samples 4 --out traces.jsonl
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
@@ -180,6 +182,7 @@ _COMMANDS = {
     "report": seeing.report,
     "doctor": doctor,
     "plan": plan,
+    "traces": traces,
 }
 
 
@@ -272,6 +275,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "report": seeing.report_options(report),
         "doctor": add_doctor(added),
         "plan": add_plan(added),
+        "traces": add_traces(added),
     }
     return parser, options
 

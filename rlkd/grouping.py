@@ -60,13 +60,20 @@ class Grouping:
         """Whose components shape the rewards; it may be another later, with the same rules."""
         self.difficulty = Difficulty((prompt_key(p) for p in prompts), objective.rules())
 
-    def shape(self, reward_NG: Tensor, verifiable_R: Tensor, facts_R3: Tensor) -> Shaped:
+    def shape(
+        self,
+        reward_NG: Tensor,
+        verifiable_R: Tensor,
+        facts_R3: Tensor,
+        own_R: Tensor | None = None,
+    ) -> Shaped:
         """Shape a batch by the records as they are, then let the records learn from it.
 
         Args:
             reward_NG: weighted sums of the rewards; NaN: not gradable.
             verifiable_R: the raw verifiable reward of each row; 1 and more counts as correct.
             facts_R3: see `row_facts`.
+            own_R: False on traces: neither records nor accuracies speak of what the teacher wrote.
         """
         key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
         if (key_NG != key_NG[:, :1]).any():
@@ -76,6 +83,8 @@ class Grouping:
             )
         verifiable_NG = verifiable_R.view_as(reward_NG)
         correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
+        if own_R is not None:
+            gradable_NG = gradable_NG & own_R.view_as(reward_NG)
         groups = self.difficulty.view(
             key_N=key_NG[:, 0],
             reward_NG=reward_NG,

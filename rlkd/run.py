@@ -29,6 +29,8 @@ from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
+from rlkd.traces import source as trace_source
+from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.callback import EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
@@ -75,14 +77,15 @@ def train(
     bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
     if launch.is_main:
         rowcheck.report(bad, more=config.folder / rowcheck.FILE)
-    check_enough(rows, sizes)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
     every = config.tracking.rollouts_every
     store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
     try:
-        trainer = _build_trainer(config, sizes, store, rewards, rows)
+        traces, rows, made = trace_source.obtain(config, rows, rewards, launch, resume)
+        check_enough(rows, sizes)
+        trainer = _build_trainer(config, sizes, store, rewards, rows, traces)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
         if resumption is not None:
@@ -90,7 +93,10 @@ def train(
         trainer.add_callback(StoreCallback(store, trainer.gather_rows))
         trainer.pieces.add("rollouts", store, per_rank=True)
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
+        if traces is not None:
+            trainer.pieces.add("traces", trace_source.Same(traces))
         if launch.is_main:
+            trace_source.keep(made, config.folder)
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:
@@ -151,18 +157,22 @@ def _build_trainer(
     store: RolloutStore,
     rewards: dict[str, Any],
     rows: list[Row],
+    traces: Traces | None,
 ) -> Trainer:
-    tools = config.environment
+    algorithm, tools = config.build_algorithm(), config.environment
+    scores = algorithm.needs_teacher or traces is None
     try:
         trainer = Trainer(
             config.model.path,
             list(rewards.values()),
             _arguments(config, sizes),
             Dataset.from_list(rows),
-            algorithm=config.build_algorithm(),
+            algorithm=algorithm,
             components=config.build_components(),
-            teacher=_build_teacher(config),
+            # The teacher of a run with traces may be there to write them alone.
+            teacher=_build_teacher(config) if scores else None,
             teacher_check=config.teacher.check if config.teacher else "error",
+            traces=traces,
             on_rollouts=store.write if config.tracking.rollouts_every else None,
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),

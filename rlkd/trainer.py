@@ -29,6 +29,7 @@ from rlkd.difficulty import BANDS, Difficulty
 from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
+from rlkd.off_policy import OffPolicyRows
 from rlkd.phases import in_phase
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
@@ -36,6 +37,7 @@ from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
 from rlkd.timed import Timed
+from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
@@ -51,7 +53,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
+class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -64,6 +66,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
             records; None: the first.
         teacher: a Teacher, a model, or the path of one.
         teacher_check: what a failed self-check on the first answers does: error, warn, off.
+        traces: answers that the teacher wrote, for an algorithm that learns from them.
         on_rollouts: called on every rank with each training batch of rollouts, when all its rows
             have been through the student once.
         token_rows: rollouts per batch and rank whose tokens are recorded one by one.
@@ -85,6 +88,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
         verifiable: str | None = None,
         teacher: Teacher | PreTrainedModel | str | None = None,
         teacher_check: str = "error",
+        traces: Traces | None = None,
         on_rollouts: Callable[[Rollouts], None] | None = None,
         token_rows: int = 0,
         **trl: Any,
@@ -118,6 +122,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
         self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
+        self._take_traces(traces)
         self._start_checkpoints()
         self._start_phases()
         self.pieces.add("difficulty", self.difficulty)
@@ -286,16 +291,20 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
         known = correctness(verifiable_R.view_as(reward_NG))
         if mode == "train":
             shaped = self._grouping.shape(
-                reward_NG, verifiable_R, cast(Tensor, self._gathered_facts)
+                reward_NG, verifiable_R, cast(Tensor, self._gathered_facts), self._own_R
             )
             reward_NG, known = shaped.reward_NG, dict(shaped.known)
             for name, value in shaped.metrics.items():
                 self._metrics[mode][name].append(value)
+            if self._own_R is not None:
+                known["off_policy"] = ~self._own_R
         known["total"] = total_R
         advantages = self.algorithm.advantages(reward_NG).view(-1)
         self._metrics[mode]["groups/no_signal"].append(
             1.0 - has_signal(reward_NG).float().mean().item()
         )
+        if mode == "train":
+            self._note_rewards(rewards_RF, total_R)
         logged = self._logs["advantages"]
         for _ in range(min(len(logged), advantages.numel())):
             logged.pop()
@@ -321,6 +330,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
             },
         )
         rollouts.add_total(output["total"])
+        rollouts.add_sources(output.get("off_policy"))
         if self._tool_mask is not None:
             rollouts.columns["tool_tokens"] = [mask.count(0) for mask in self._tool_mask]
         rewards_RF = cast(Tensor, self._gathered_rewards)
@@ -392,14 +402,17 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
     def _note_batch(self, batch: TokenBatch, inputs: dict[str, Any]) -> Means:
         """Tell those who watch of a training micro-batch; returns the entropy of each band."""
         if self.entropy_control is not None:
-            self.entropy_control.observe(*batch.token_sum(batch.entropy_BT))
+            own_BT = batch.on_policy_BT()
+            self.entropy_control.observe(*batch.token_sum(batch.entropy_BT, own_BT))
         if self._is_first_pass() and self._open_rollouts is not None:
             self._open_rollouts.note(batch, inputs["row_id"])
             if self._microbatches_since_sampling() + 1 == self._args.steps_per_generation:
                 self.flush_rollouts()
         if "band" not in inputs:
             return {}
-        band_B1 = inputs["band"].unsqueeze(1)
+        band_B1, off_B1 = inputs["band"].unsqueeze(1), batch.off_policy_B1
+        if off_B1 is not None:
+            band_B1 = band_B1.masked_fill(off_B1, -1)
         return {
             f"difficulty/{band}/entropy": batch.token_sum(batch.entropy_BT, band_B1 == place)
             for place, band in enumerate(BANDS)
@@ -451,7 +464,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, GRPOTrainer):
             max_completion_length=self.max_completion_length,
             **{
                 f"{name}_B1": inputs[name].unsqueeze(1)
-                for name in ("hard", "correct", "group_accuracy")
+                for name in ("hard", "correct", "group_accuracy", "off_policy")
                 if name in inputs
             },
             progress=self.state.global_step / max(1, self.state.max_steps),

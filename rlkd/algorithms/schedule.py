@@ -185,6 +185,14 @@ class Schedule:
         """Does any phase learn from a teacher?"""
         return any(phase.algorithm.needs_teacher for phase in self.phases)
 
+    def needs_traces(self, group_size: int) -> bool:
+        """Does any phase learn from answers that the teacher wrote?"""
+        return any(phase.algorithm.needs_traces(group_size) for phase in self.phases)
+
+    def most_traces(self, group_size: int) -> int:
+        """The most answers of a group that are traces in any phase."""
+        return max(phase.algorithm.off_policy_rows(group_size) for phase in self.phases)
+
     @property
     def beta(self) -> float:
         """The largest weight of the reference KL; 0 keeps no reference model."""

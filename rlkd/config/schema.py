@@ -151,6 +151,49 @@ Source = Annotated[
 ]
 
 
+class Traces(Block):
+    """Answers that the teacher wrote to the training prompts, for algorithms that learn from them
+    (LUFFY, GKD, supervised distillation). Exactly one of `path`, `column` and `samples`."""
+
+    path: str | None = None
+    """A file that `rlkd traces` wrote, or one of rows with a `prompt` and a `text`."""
+    column: str | None = None
+    """A column of data.train (after renaming) that holds a trace's text, a solution for example; it
+    is taken as it stands, unjudged."""
+    samples: int | None = Field(default=None, gt=0)
+    """The run's own teacher answers each training prompt so many times before the first step;
+    those with the first reward's full mark are kept, in <run>/traces.jsonl."""
+    temperature: float = Field(default=1.0, gt=0)
+    """With samples: the teacher's sampling temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """With samples: nucleus sampling."""
+    batch_size: int = Field(default=64, gt=0)
+    """With samples: answers per generation pass and process."""
+    missing: Literal["error", "skip", "on_policy"] = "error"
+    """What a prompt without a trace does: stop the run, leave the row out, or be answered by the
+    student alone (not for an algorithm of traces only)."""
+    too_long: Literal["error", "drop"] = "error"
+    """What a trace of more than sampling.max_completion_length tokens does: stop the run, or be
+    dropped. It is never cut: a cut trace teaches not to end."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Traces":
+        given = [name for name in ("path", "column", "samples") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{' and '.join(given) or 'nothing'} is set; set exactly one of path (a file),"
+                " column (of data.train) and samples (the run's teacher writes them)"
+            )
+        if self.samples is None:
+            for name in ("temperature", "top_p", "batch_size"):
+                if name in self.model_fields_set:
+                    raise ValueError(
+                        f"{name} says how the run's teacher writes traces, and {given[0]} takes"
+                        f" those that are there; leave {name} out, or set samples"
+                    )
+        return self
+
+
 class Data(Block):
     """The prompts and what the rewards need to judge the answers."""
 
@@ -158,6 +201,8 @@ class Data(Block):
     """Training rows: a function (`use`) or a file (`path`)."""
     eval: Source | None = None
     """Held-out rows; null: no evaluation."""
+    traces: Traces | None = None
+    """Answers that the teacher wrote to the training prompts; null: none."""
     prompt_column: str = "prompt"
     """The column that holds the prompt: a string or a list of chat messages."""
     columns: dict[str, str] = {}

@@ -121,6 +121,18 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "value in force of a number that moves, by its field (of a component: CLASS.FIELD)",
         "only where one moves",
     ),
+    "train/traces/share": (
+        "share of the rollouts that the teacher wrote (traces); lengths, rewards, accuracy, entropy"
+        " and difficulty are of the others, the student's own; groups/no_signal and"
+        " frac_reward_zero_std are of whole groups; a batch of traces alone logs none of them",
+        "only with data.traces",
+    ),
+    "train/traces/tokens": ("tokens of the traces of the step, all ranks", "tokens"),
+    "train/traces/reward": ("weighted sum of the rewards, mean over the gradable traces", ""),
+    "train/off_policy/logp": (
+        "log π_S of the traces' tokens, mean, nats: minus their cross-entropy",
+        "rises as the student learns to write as the teacher does",
+    ),
     "train/completions/mean_length": ("mean tokens of the rollouts", "tokens"),
     "train/completions/min_length": ("shortest rollout", "tokens"),
     "train/completions/max_length": ("longest rollout", "tokens"),

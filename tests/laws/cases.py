@@ -18,9 +18,11 @@ from rlkd.algorithms.gspo import GSPO
 from rlkd.algorithms.hdpo import HDPO
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.algorithms.kdrl import KDRL
+from rlkd.algorithms.luffy import LUFFY
 from rlkd.algorithms.opd import OPD
 from rlkd.algorithms.rlad import RLAD
 from rlkd.algorithms.rlsd import RLSD
+from rlkd.algorithms.sft_kd import SFTKD
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 from rlkd.algorithms.srpo import SRPO
 from rlkd.algorithms.teacher_gap import TeacherGap
@@ -50,6 +52,9 @@ class Case:
     """Why a token that the teacher holds for impossible (−inf) may not occur."""
     silent_without_signal: bool = True
     """All advantages 0: no gradient at all."""
+    without_traces: Algorithm | None = None
+    """What it is, exactly, where no answer is the teacher's; None: it learns from those alone, or
+    has no use for them."""
     lowers_teacher_kl: bool | None = None
     """A small step without reward signal lowers KL(π_S ‖ π_T), on the exact expectation over a
     categorical student. None: not claimed."""
@@ -105,6 +110,18 @@ def rlad(name: str, **settings) -> Case:
     )
 
 
+def luffy(name: str, **settings) -> Case:
+    algorithm = LUFFY(**settings)
+    shared = {f.name: getattr(algorithm, f.name) for f in fields(GRPO)}
+    return Case(
+        f"luffy {name}",
+        algorithm,
+        without_traces=GRPO(**shared),
+        depends_on_split=BNPO if algorithm.reduction == "bnpo" else None,
+        silent_without_signal=algorithm.beta == 0.0,
+    )
+
+
 def carrying(name: str, case: Case, *components: Component, **claims) -> Case:
     """A case's algorithm with components; `claims` are what they change of what is claimed."""
     assert isinstance(case.algorithm, Algorithm)
@@ -150,6 +167,7 @@ CARRYING = [
     carrying("KL-Cov", PLAIN, KL_COV, **OF_MOMENTS),
     carrying("80/20", TOKEN_MEAN, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
     carrying("80/20", TAUGHT, HighEntropyTokens(share=1 / 3), batch_statistic=QUANTILE),
+    carrying("ME", luffy("plain"), ME, without_traces=None, **PULLS),
     carrying("80/20, ME", TAUGHT, HighEntropyTokens(), ME, batch_statistic=QUANTILE, **PULLS),
 ]
 
@@ -244,4 +262,11 @@ CASES = [
     rlad("arithmetic, nothing at the end", mixture="arithmetic", eos="drop", alpha=0.3),
     rlad("sequence", ratio_level="sequence", reduction="dapo"),
     rlad("sequence, dual clip", ratio_level="sequence", dual_clip=1.5, beta=0.1),
+    luffy("as the paper has it"),
+    luffy("as the official script", clip_low=1.0, clip_high=1e9),
+    luffy("dapo", reduction="dapo", clip_high=0.28, advantage_scale="sample_std"),
+    luffy("bnpo", reduction="bnpo"),
+    luffy("with reference, dual clip", beta=0.1, dual_clip=1.5, reduction="grpo"),
+    luffy("narrow shaping", gamma=1e-3),
+    Case("sft-kd", SFTKD(), silent_without_signal=False),
 ]

@@ -36,6 +36,7 @@ class Rollouts:
     hard_B1: Tensor
     correct_B1: Tensor
     group_accuracy_B1: Tensor
+    off_policy_B1: Tensor
 
     def rows(self, index) -> "Rollouts":
         return Rollouts(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -90,6 +91,8 @@ def rollouts(
         # Groups of two: mixed, mixed, all wrong, all right.
         correct_B1=torch.tensor([1, 0, 1, 0, 0, 0, 1, 1], dtype=torch.bool)[:, None],
         group_accuracy_B1=torch.tensor([0.5, 0.5, 0.5, 0.5, 0, 0, 1, 1], dtype=dtype)[:, None],
+        # Traces with a good, a bad and no advantage; groups of two with one, two and none.
+        off_policy_B1=torch.tensor([1, 0, 0, 1, 1, 1, 0, 0], dtype=torch.bool)[:, None],
     )
     if off_policy == 0.0:
         return replace(made, old_logp_BT=logps(theta_TV, token_BT))
