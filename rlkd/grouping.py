@@ -23,11 +23,14 @@ def row_facts(prompts: Iterable[Any], lengths: Sequence[int], is_cut: Sequence[b
     return torch.tensor(facts, dtype=torch.int64)
 
 
-def correctness(verifiable_NG: Tensor) -> dict[str, Tensor]:
+def correctness(verifiable_NG: Tensor, own_NG: Tensor | None = None) -> dict[str, Tensor]:
     """(R,) per row: `correct` (the verifiable reward's full mark, 1) and `group_accuracy` (share of
-    such rows among the gradable ones of the group; NaN where none is)."""
+    such rows among the gradable ones of the group that are the student's own, `own_NG`; NaN where
+    none is)."""
     correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
-    accuracy_N = correct_NG.sum(-1) / gradable_NG.sum(-1)
+    if own_NG is not None:
+        gradable_NG = gradable_NG & own_NG
+    accuracy_N = (correct_NG & gradable_NG).sum(-1) / gradable_NG.sum(-1)
     return {
         "correct": correct_NG.reshape(-1),
         "group_accuracy": accuracy_N.repeat_interleave(verifiable_NG.shape[1]),
@@ -83,8 +86,9 @@ class Grouping:
             )
         verifiable_NG = verifiable_R.view_as(reward_NG)
         correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
-        if own_R is not None:
-            gradable_NG = gradable_NG & own_R.view_as(reward_NG)
+        own_NG = None if own_R is None else own_R.view_as(reward_NG)
+        if own_NG is not None:
+            gradable_NG = gradable_NG & own_NG
         groups = self.difficulty.view(
             key_N=key_NG[:, 0],
             reward_NG=reward_NG,
@@ -106,6 +110,6 @@ class Grouping:
             "shaped": shaped_NG.reshape(-1),
             "hard": groups.hard_N.repeat_interleave(size),
             "band": band_of(groups.history_N).repeat_interleave(size),
-            **correctness(verifiable_NG),
+            **correctness(verifiable_NG, own_NG),
         }
         return Shaped(shaped_NG, known, metrics)
