@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkd.algorithms.ceeh import CEEH as CEEH
+    from rlkd.algorithms.gkd import GKD as GKD
     from rlkd.algorithms.grpo import GRPO as GRPO
+    from rlkd.algorithms.opd_loss import OPDLoss as OPDLoss
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
@@ -19,13 +21,15 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CEEH": "rlkd.algorithms.ceeh",
+    "GKD": "rlkd.algorithms.gkd",
     "GRPO": "rlkd.algorithms.grpo",
     "LocalTeacher": "rlkd.teacher.local",
+    "OPDLoss": "rlkd.algorithms.opd_loss",
     "RLAD": "rlkd.algorithms.rlad",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["CEEH", "GRPO", "RLAD", "LocalTeacher", "Trainer"]
+__all__ = ["CEEH", "GKD", "GRPO", "RLAD", "LocalTeacher", "OPDLoss", "Trainer"]
 
 
 def __getattr__(name: str) -> Any:

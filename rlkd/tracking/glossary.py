@@ -164,6 +164,11 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "the same at the tokens that ended an answer",
         "nats; large where the two end answers differently",
     ),
+    "train/teacher/divergence": (
+        "what a distillation loss lowers: the divergence that its algorithm names between teacher "
+        "and student over the whole vocabulary (or top k and tail), exact, mean over tokens",
+        "nats per token; falls; not comparable across divergences",
+    ),
     "train/teacher/beyond_clamp": (
         "share of tokens whose |log π_S − log π_T| exceeds RLAD's clamp",
         "high: the teacher's factor has no gradient there",
