@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rlkd.algorithms.ceeh import CEEH as CEEH
     from rlkd.algorithms.gkd import GKD as GKD
     from rlkd.algorithms.grpo import GRPO as GRPO
+    from rlkd.algorithms.minillm import MiniLLM as MiniLLM
     from rlkd.algorithms.opd_loss import OPDLoss as OPDLoss
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
@@ -24,12 +25,13 @@ _HOME = {
     "GKD": "rlkd.algorithms.gkd",
     "GRPO": "rlkd.algorithms.grpo",
     "LocalTeacher": "rlkd.teacher.local",
+    "MiniLLM": "rlkd.algorithms.minillm",
     "OPDLoss": "rlkd.algorithms.opd_loss",
     "RLAD": "rlkd.algorithms.rlad",
     "Trainer": "rlkd.trainer",
 }
 
-__all__ = ["CEEH", "GKD", "GRPO", "RLAD", "LocalTeacher", "OPDLoss", "Trainer"]
+__all__ = ["CEEH", "GKD", "GRPO", "RLAD", "LocalTeacher", "MiniLLM", "OPDLoss", "Trainer"]
 
 
 def __getattr__(name: str) -> Any:

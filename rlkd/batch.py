@@ -156,7 +156,7 @@ class Distributions:
     states and heads: the logits are made where they are needed, some positions at a time."""
 
     student_BTH: Tensor
-    """The student's last hidden states, with gradient: what its head reads to predict each token."""
+    """The student's last hidden states, what its head reads to predict each token. With gradient."""
     student_head: Head
     teacher_BTH: Tensor
     """The teacher's, in its own dtype and of its own width. No gradient."""

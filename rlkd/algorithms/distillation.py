@@ -77,7 +77,8 @@ class Distillation(ClippedPolicyGradient, ABC):
     def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
         means = {}
         if batch.divergence_BT is not None:
-            means["teacher/divergence"] = batch.token_sum(batch.divergence_BT)
+            finite_BT = batch.divergence_BT.detach().isfinite()
+            means["teacher/divergence"] = batch.token_sum(batch.divergence_BT, finite_BT)
         if batch.teacher_logp_BT is None:
             return means
         gap_BT = divergences.k1(batch.logp_BT.detach(), batch.teacher_logp_BT)

@@ -169,6 +169,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "and student over the whole vocabulary (or top k and tail), exact, mean over tokens",
         "nats per token; falls; not comparable across divergences",
     ),
+    "train/minillm/return": (
+        "MiniLLM's R: mean log π_T − log π_old of the tokens after a token, mean over tokens",
+        "nats; rises towards 0",
+    ),
     "train/teacher/beyond_clamp": (
         "share of tokens whose |log π_S − log π_T| exceeds RLAD's clamp",
         "high: the teacher's factor has no gradient there",

@@ -260,8 +260,8 @@ def test_a_head_without_bias_and_inputs_that_are_left_alone():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_weights_gradient_is_summed_in_float32(dtype):
-    """A thousand chunks of one token each, all alike: a bfloat16 sum would stop growing at 256."""
-    hidden = torch.ones(1000, 1)
+    """Chunks of one token each, all alike: a bfloat16 sum would stop growing at 64."""
+    hidden = torch.ones(500, 1)
     weight = torch.tensor([[1.0], [0.0]], requires_grad=True)
     head = Head(weight_VH=weight, dtype=dtype)
     teacher = Head(weight_VH=torch.tensor([[0.0], [0.0]]))
@@ -270,7 +270,7 @@ def test_a_weights_gradient_is_summed_in_float32(dtype):
     )
     value_N.sum().backward()
     one = torch.sigmoid(torch.tensor(1.0)) - 0.5
-    assert float(weight.grad[0]) == pytest.approx(1000 * float(one), rel=1e-2)
+    assert float(weight.grad[0]) == pytest.approx(500 * float(one), rel=1e-2)
 
 
 @pytest.mark.parametrize("setting", ["temperature", "teacher_temperature", "chunk_logits"])
@@ -306,7 +306,7 @@ def test_no_tensor_is_larger_than_one_chunk_of_logits(divergence):
 @pytest.mark.parametrize("divergence", [*ALL[:2], ALL[4], ALL[8], ALL[11], TOP[3]], ids=str)
 def test_the_peak_is_a_few_chunks_and_far_below_the_whole(divergence):
     """… of the forward and the backward pass, also what operations allocate inside."""
-    n, v, chunk = 1024, 4000, 32
+    n, v, chunk = 256, 2000, 8
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         whole_batch(divergence, n, v, chunk)
@@ -315,5 +315,5 @@ def test_the_peak_is_a_few_chunks_and_far_below_the_whole(divergence):
         if event.name() == "[memory]":
             now += event.nbytes()
             peak = max(peak, now)
-    assert peak < 8 * chunk * v * 4 + 1_000_000
+    assert peak < 8 * chunk * v * 4 + 300_000
     assert peak < n * v * 4 / 3
