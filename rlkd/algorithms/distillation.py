@@ -105,6 +105,11 @@ class ChosenDivergence(Distillation, ABC):
     top_k: int | None = None
     """Compare the teacher's k likeliest tokens one by one and all others together. None: all."""
 
+    def __post_init__(self) -> None:
+        require(0.0 <= self.jsd_beta <= 1.0, "jsd_beta", self, "in [0, 1]")
+        require(0.0 <= self.skew < 1.0, "skew", self, "in [0, 1): at 1 the divergence is 0")
+        super().__post_init__()
+
     @property
     def measure(self) -> Divergence:
         weight = self.jsd_beta if self.divergence == "jsd" else self.skew

@@ -50,3 +50,15 @@ def of_logits(
     if k is not None and k < len(p):
         p, q = top_and_tail(p, q, k)
     return divergence(p, q, kind, weight)
+
+
+def future_return(rewards: Row, mask: Row, gamma: float, normalised: bool) -> Row:
+    """MiniLLM's R of each token: what comes after it, term by term."""
+    out = []
+    for t in range(len(rewards)):
+        later = [u for u in range(t + 1, len(rewards)) if mask[u] and mask[t]]
+        weights = [gamma ** (u - t - 1) for u in later]
+        total = math.fsum(w * rewards[u] for w, u in zip(weights, later, strict=True))
+        scale = math.fsum(weights) if normalised else 1.0
+        out.append(total / scale if later and scale > 0.0 else 0.0)
+    return out
