@@ -9,8 +9,8 @@ from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.algorithms.component import Component, Composed
 from rlkd.algorithms.covariance import ClipCov, KLCov
-from rlkd.algorithms.entropy_bonus import EntropyBonus
 from rlkd.algorithms.distillation import Distillation
+from rlkd.algorithms.entropy_bonus import EntropyBonus
 from rlkd.algorithms.gkd import GKD
 from rlkd.algorithms.grpo import GRPO
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
