@@ -156,7 +156,8 @@ class Distributions:
     states and heads: the logits are made where they are needed, some positions at a time."""
 
     student_BTH: Tensor
-    """The student's last hidden states, what its head reads to predict each token. With gradient."""
+    """The student's last hidden states, which its head reads to predict each token. Has a
+    gradient."""
     student_head: Head
     teacher_BTH: Tensor
     """The teacher's, in its own dtype and of its own width. No gradient."""

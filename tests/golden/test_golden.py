@@ -12,7 +12,7 @@ import pytest
 from datasets import Dataset
 from trl import GRPOConfig
 
-from rlkd import GRPO, RLAD, Trainer
+from rlkd import GKD, GRPO, RLAD, MiniLLM, OPDLoss, Trainer
 from rlkd.algorithms.base import Algorithm
 
 HERE = Path(__file__).parent
@@ -22,6 +22,10 @@ CASES: dict[str, Algorithm] = {
     "dr_grpo": GRPO(beta=0.0, advantage_scale="none", reduction="dr_grpo"),
     "dapo": GRPO(beta=0.0, clip_high=0.28, reduction="dapo"),
     "gspo": GRPO(beta=0.0, clip_low=3e-4, clip_high=4e-4, ratio_level="sequence"),
+    "gkd": GKD(),
+    "opd_loss": OPDLoss(),
+    "opd_loss_top_k": OPDLoss(top_k=4, reward_weight=0.5),
+    "minillm": MiniLLM(),
     "rlad": RLAD(),
     "rlad_arithmetic": RLAD(alpha=0.3, mixture="arithmetic", clamp="straight_through"),
 }
