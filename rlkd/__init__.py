@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from rlkd.algorithms.cispo import CISPO as CISPO
     from rlkd.algorithms.dapo import DAPO as DAPO
     from rlkd.algorithms.dr_grpo import DrGRPO as DrGRPO
+    from rlkd.algorithms.gkd import GKD as GKD
     from rlkd.algorithms.grpo import GRPO as GRPO
     from rlkd.algorithms.gspo import GSPO as GSPO
     from rlkd.algorithms.hdpo import HDPO as HDPO
     from rlkd.algorithms.kdrl import KDRL as KDRL
     from rlkd.algorithms.luffy import LUFFY as LUFFY
+    from rlkd.algorithms.minillm import MiniLLM as MiniLLM
     from rlkd.algorithms.opd import OPD as OPD
+    from rlkd.algorithms.opd_loss import OPDLoss as OPDLoss
     from rlkd.algorithms.rlad import RLAD as RLAD
     from rlkd.algorithms.rlsd import RLSD as RLSD
     from rlkd.algorithms.sft_kd import SFTKD as SFTKD
@@ -34,13 +37,16 @@ _HOME = {
     "CISPO": "rlkd.algorithms.cispo",
     "DAPO": "rlkd.algorithms.dapo",
     "DrGRPO": "rlkd.algorithms.dr_grpo",
+    "GKD": "rlkd.algorithms.gkd",
     "GRPO": "rlkd.algorithms.grpo",
     "GSPO": "rlkd.algorithms.gspo",
     "HDPO": "rlkd.algorithms.hdpo",
     "KDRL": "rlkd.algorithms.kdrl",
     "LUFFY": "rlkd.algorithms.luffy",
     "LocalTeacher": "rlkd.teacher.local",
+    "MiniLLM": "rlkd.algorithms.minillm",
     "OPD": "rlkd.algorithms.opd",
+    "OPDLoss": "rlkd.algorithms.opd_loss",
     "RLAD": "rlkd.algorithms.rlad",
     "RLSD": "rlkd.algorithms.rlsd",
     "SFTKD": "rlkd.algorithms.sft_kd",
@@ -53,6 +59,7 @@ __all__ = [
     "CEEH",
     "CISPO",
     "DAPO",
+    "GKD",
     "GRPO",
     "GSPO",
     "HDPO",
@@ -66,6 +73,8 @@ __all__ = [
     "TOPD",
     "DrGRPO",
     "LocalTeacher",
+    "MiniLLM",
+    "OPDLoss",
     "Trainer",
 ]
 

@@ -34,13 +34,14 @@ from rlkd.phases import in_phase
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
 from rlkd.teacher.attach import attach
-from rlkd.teacher.base import Teacher, TeacherError, score_padded
+from rlkd.teacher.base import Teacher, TeacherError
 from rlkd.teacher.check import check_alignment
 from rlkd.timed import Timed
 from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
+from rlkd.vocabulary import WholeVocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
+class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -106,6 +107,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
         self.teacher = self._attach(teacher)
+        self._check_distributions()
         self._teacher_check = teacher_check
         self._on_rollouts = on_rollouts
         self._means = {"train": MeansWindow(), "eval": MeansWindow()}
@@ -182,7 +184,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
         self._check_teacher(teacher, prompts, completions, temperature)
         if not self.algorithm.needs_teacher:
             return None
-        return score_padded(teacher, prompts, completions, output["completion_ids"], temperature)
+        return self._teacher_scores(prompts, completions, output, temperature)
 
     def _check_teacher(
         self, teacher: Teacher, prompts: Any, completions: Any, temperature: float
@@ -366,20 +368,22 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, GRPOTrainer):
     @in_phase("forward")
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         mode = self._mode()
-        logp_BT, entropy_BT, aux_loss = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
-            torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
-            inputs["completion_ids"].shape[1],
-            compute_entropy=True,
-            compute_aux_loss=self.aux_loss_enabled,
-            **{key: inputs.get(key) for key in _FORWARD_KEYS},
-        )
         if mode == "train":
             self._follow_schedule(drawing=False)
             for name, value in self.schedule.measures().items():
                 self._metrics[mode][name].append(value)
+        with self._kept_hidden(model) as kept:
+            logp_BT, entropy_BT, aux_loss = self._get_per_token_logps_and_entropies(
+                model,
+                torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+                torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
+                inputs["completion_ids"].shape[1],
+                compute_entropy=True,
+                compute_aux_loss=self.aux_loss_enabled,
+                **{key: inputs.get(key) for key in _FORWARD_KEYS},
+            )
         batch = self._token_batch(inputs, logp_BT, entropy_BT, mode)
+        batch = self._with_distributions(batch, kept, model, inputs)
         # Components speak of training batches: of held-out prompts nothing is remembered.
         output = (self.objective if mode == "train" else self.algorithm).loss(batch)
         loss, means = output.loss, output.means

@@ -28,6 +28,8 @@ class Algorithm(ABC):
     """Abstract. An algorithm holds its settings and no state, and knows no framework."""
 
     needs_teacher: ClassVar[bool] = False
+    needs_distribution: ClassVar[bool] = False
+    """Does the loss read `TokenBatch.distributions`, the whole vocabulary of both?"""
 
     beta: float = 0.0
     """Weight of the reference KL penalty; 0 keeps no reference model."""

@@ -238,6 +238,15 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "the same at the tokens that ended an answer",
         "nats; large where the two end answers differently",
     ),
+    "train/teacher/divergence": (
+        "what a distillation loss lowers: the divergence that its algorithm names between teacher "
+        "and student over the whole vocabulary (or top k and tail), exact, mean over tokens",
+        "nats per token; falls; not comparable across divergences",
+    ),
+    "train/minillm/return": (
+        "MiniLLM's R: mean log π_T − log π_old of the tokens after a token, mean over tokens",
+        "nats; rises towards 0",
+    ),
     "train/teacher/beyond_clamp": (
         "share of tokens further from the teacher than the algorithm counts: |log π_S − log π_T| "
         "above RLAD's `clamp_bound`, |log π_T − log π_old| above the others' `gap_bound`",

@@ -15,6 +15,7 @@ from trl import GRPOConfig
 from rlkd import (
     CISPO,
     DAPO,
+    GKD,
     GRPO,
     GSPO,
     HDPO,
@@ -25,6 +26,8 @@ from rlkd import (
     SRPO,
     TOPD,
     DrGRPO,
+    MiniLLM,
+    OPDLoss,
     Trainer,
 )
 from rlkd.algorithms.base import Algorithm
@@ -37,6 +40,10 @@ CASES: dict[str, Algorithm] = {
     "dapo": DAPO(),
     "gspo": GSPO(),
     "cispo": CISPO(clip_high=0.2),  # the paper's bound cuts nothing in 20 steps
+    "gkd": GKD(),
+    "opd_loss": OPDLoss(),
+    "opd_loss_top_k": OPDLoss(top_k=4, reward_weight=0.5),
+    "minillm": MiniLLM(),
     "rlad": RLAD(),
     "opd": OPD(),
     "kdrl": KDRL(teacher_weight=0.1),  # 2e-3 would move no digit

@@ -11,15 +11,19 @@ from rlkd.algorithms.cispo import CISPO
 from rlkd.algorithms.component import Component, Composed
 from rlkd.algorithms.covariance import ClipCov, KLCov
 from rlkd.algorithms.dapo import DAPO
+from rlkd.algorithms.distillation import Distillation
 from rlkd.algorithms.dr_grpo import DrGRPO
 from rlkd.algorithms.entropy_bonus import EntropyBonus
+from rlkd.algorithms.gkd import GKD
 from rlkd.algorithms.grpo import GRPO
 from rlkd.algorithms.gspo import GSPO
 from rlkd.algorithms.hdpo import HDPO
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.algorithms.kdrl import KDRL
 from rlkd.algorithms.luffy import LUFFY
+from rlkd.algorithms.minillm import MiniLLM
 from rlkd.algorithms.opd import OPD
+from rlkd.algorithms.opd_loss import OPDLoss
 from rlkd.algorithms.rlad import RLAD
 from rlkd.algorithms.rlsd import RLSD
 from rlkd.algorithms.sft_kd import SFTKD
@@ -50,6 +54,8 @@ class Case:
     """Why its gradient is not the derivative of the number that it returns."""
     needs_finite_teacher: str | None = None
     """Why a token that the teacher holds for impossible (−inf) may not occur."""
+    without_surrogate: str | None = None
+    """Why the factor on a token's surrogate changes nothing."""
     silent_without_signal: bool = True
     """All advantages 0: no gradient at all."""
     without_traces: Algorithm | None = None
@@ -79,6 +85,8 @@ MOMENTS = "the covariance is about the means of the micro-batch, and the tokens 
 QUANTILE = "the threshold is a quantile of the micro-batch's entropies"
 CONSTANT = "the importance weight is a constant to the gradient"
 SCALED = "mean and std are those of the micro-batch's tokens"
+INFINITE = "KL(q ‖ p) is infinite where p is 0 and q is not"
+ALONE = "it has no surrogate: the divergence alone is learnt from"
 UNCLAMPED = "without the clamp the geometric ratio to an impossible token is infinite"
 
 
@@ -119,6 +127,26 @@ def luffy(name: str, **settings) -> Case:
         without_traces=GRPO(**shared),
         depends_on_split=BNPO if algorithm.reduction == "bnpo" else None,
         silent_without_signal=algorithm.beta == 0.0,
+    )
+
+
+def distilling(name: str, algorithm: Distillation) -> Case:
+    """A distillation loss: alone, or beside GRPO's surrogate with a weight of 1."""
+    kind = algorithm.measure
+    infinite = kind.kind == "reverse_kl" or (kind.kind, kind.weight) == ("jsd", 1.0)
+    joint = algorithm.reward_weight == 1.0
+    shared = {f.name: getattr(algorithm, f.name) for f in fields(GRPO)}
+    alone = algorithm.reward_weight == 0.0 and not isinstance(algorithm, MiniLLM)
+    return Case(
+        f"{type(algorithm).__name__} {name}",
+        algorithm,
+        base=GRPO(**shared) if joint else None,
+        teacher_off={"teacher_weight": 0.0} if joint else None,
+        depends_on_split=BNPO if algorithm.reduction == "bnpo" else None,
+        needs_finite_teacher=INFINITE if infinite else None,
+        without_surrogate=ALONE if alone else None,
+        silent_without_signal=False,
+        lowers_teacher_kl=True,
     )
 
 
@@ -227,10 +255,34 @@ REWARDS_ALONE = [
     Case("CISPO per answer", CISPO(reduction="grpo"), not_a_derivative=CONSTANT),
 ]
 
+DISTILLING = [
+    distilling("as the paper has it", GKD()),
+    distilling("forward", GKD(divergence="forward_kl")),
+    distilling("reverse", GKD(divergence="reverse_kl")),
+    distilling("β 0.1", GKD(jsd_beta=0.1)),
+    distilling("bnpo", GKD(reduction="bnpo")),
+    distilling("beside rewards", GKD(reward_weight=1.0, teacher_weight=0.5)),
+    distilling("beside few rewards", GKD(reward_weight=0.2)),
+    distilling("full", OPDLoss()),
+    distilling("top 2", OPDLoss(top_k=2)),
+    distilling("top 2, forward", OPDLoss(top_k=2, divergence="forward_kl")),
+    distilling("skewed", OPDLoss(divergence="skewed_kl")),
+    distilling("skewed reverse", OPDLoss(divergence="skewed_reverse_kl")),
+    distilling("dr_grpo", OPDLoss(reduction="dr_grpo")),
+    distilling(
+        "beside rewards",
+        OPDLoss(reward_weight=1.0, teacher_weight=0.3, beta=0.1, clip_high=0.28),
+    ),
+    distilling("as the paper has it", MiniLLM()),
+    distilling("discounted sum", MiniLLM(gamma=0.8, length_normalised=False)),
+    distilling("beside rewards", MiniLLM(reward_weight=1.0, gamma=0.5)),
+]
+
 CASES = [
     *CARRYING,
     *REWARDS_ALONE,
     *TAUGHT_BY_GAPS,
+    *DISTILLING,
     grpo("as the paper has it"),
     grpo("without reference", beta=0.0),
     grpo("bnpo", beta=0.0, reduction="bnpo"),
