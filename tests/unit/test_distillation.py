@@ -206,6 +206,8 @@ def test_cispo_by_hand():
     low = math.exp(-2.0)
     want = table([[2 * low] * 3, [-low, -low, 0]])
     torch.testing.assert_close(gradient(CISPO(), far), want)
+    means = CISPO(clip_high=0.05).loss(far).means
+    assert [float(v) for v in means["clip_ratio/capped"]] == [0, 5]
 
 
 def test_the_gap_stays_what_it_was_while_the_student_moves():
