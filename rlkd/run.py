@@ -199,7 +199,7 @@ def _build_trainer(
     store: RolloutStore,
     rewards: dict[str, Any],
     rows: list[Row],
-    traces: Traces | None,
+    traces: Traces | None = None,
 ) -> Trainer:
     algorithm, tools = config.build_algorithm(), config.environment
     scores = algorithm.needs_teacher or traces is None

@@ -78,9 +78,8 @@ def test_luffy_on_two_processes_shares_the_asking(tmp_path):
         # Groups of four on ranks of twelve rows: the last of each is a trace, where there is one.
         taught = 0
         for part in parts:
-            for row, (prompt, source) in enumerate(
-                zip(part["prompt"], part["source"], strict=True)
-            ):
+            for row, prompt in enumerate(part["prompt"]):
+                source = part["source"][row]
                 want = "teacher" if row % 4 == 3 and prompt in texts else "student"
                 assert source == want
                 if source == "teacher":
