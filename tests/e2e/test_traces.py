@@ -1,4 +1,4 @@
-"""Traces from the teacher to a trained student: made in a run or before it, on one process or two."""
+"""Traces from the teacher to a trained student: made in a run or before it, on one or two ranks."""
 
 import json
 

@@ -6,11 +6,12 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlkd import config as configs
+from rlkd.checkpoints.manifest import CheckpointError
 from rlkd.cli import main
 from rlkd.config import ConfigError
 from rlkd.difficulty import prompt_key
 from rlkd.traces import file, source
-from rlkd.traces.book import Trace
+from rlkd.traces.book import Trace, Traces
 from rlkd.traces.door import check_traces
 from rlkd.traces.making import Asked, make
 from tests.conftest import WORDS, make_model
@@ -187,6 +188,13 @@ def test_a_trace_longer_than_the_limit():
     traces, rows = source.hold_against(luffy(path="x.jsonl", too_long="drop"), ROWS, pairs)
     assert rows == ROWS
     assert traces.longest == 3
+
+
+def test_a_run_goes_on_with_the_traces_that_it_began_with():
+    same, other = (Traces.gather([pair(0), pair(1, n)]) for n in (3, 4))
+    assert source.Same(same).restore(source.Same(same).state()) == "2 traces, the same as before"
+    with pytest.raises(CheckpointError, match="the traces are not those that the run began with"):
+        source.Same(other).restore(source.Same(same).state())
 
 
 def test_traces_of_a_column(tokenizer):
