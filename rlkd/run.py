@@ -101,7 +101,8 @@ def train(
         if traces is not None:
             trainer.pieces.add("traces", trace_source.Same(traces))
         if launch.is_main:
-            trace_source.keep(made, config.folder)
+            if made is not None:
+                trace_source.keep(made, config.folder / trace_source.FILE)
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:

@@ -262,6 +262,9 @@ def test_the_command_writes_what_a_run_reads(tmp_path, capsys, tokenizer):
     assert f"data.traces: {{path: {out}}}" in said
     pairs = file.read(str(out), tokenizer, "data.traces")
     assert f"traces: {len(pairs)} of 40" in said
+    about = json.loads(out.with_suffix(".json").read_text())
+    assert about["kept"] == len(pairs)
+    assert f"the teacher wrote {about['generated_tokens']} tokens" in said
     assert main(words) == 2
     assert f"{out} is there already" in capsys.readouterr().err
 
