@@ -96,7 +96,8 @@ def train(
         if traces is not None:
             trainer.pieces.add("traces", trace_source.Same(traces))
         if launch.is_main:
-            trace_source.keep(made, config.folder)
+            if made is not None:
+                trace_source.keep(made, config.folder / trace_source.FILE)
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:
@@ -157,7 +158,7 @@ def _build_trainer(
     store: RolloutStore,
     rewards: dict[str, Any],
     rows: list[Row],
-    traces: Traces | None,
+    traces: Traces | None = None,
 ) -> Trainer:
     algorithm, tools = config.build_algorithm(), config.environment
     scores = algorithm.needs_teacher or traces is None

@@ -15,9 +15,9 @@ class LUFFY(ClippedPolicyGradient):
     """GRPO on groups of which some answers are the teacher's (Eq. 5 to 7).
 
     Advantages are those of the joint group. A teacher's token has the surrogate f(π_S) A with
-    f(x) = x / (x + γ) and no clip; the student's tokens have PPO's. Group-relative advantages
-    without their standard deviation and a sum over tokens over a constant length are the paper's
-    (its experiments follow Dr. GRPO). Without traces it is that GRPO bit for bit.
+    f(x) = x / (x + γ) and no clip; the student's tokens have PPO's. That advantages are not divided
+    by a standard deviation and tokens are summed over a constant length (Dr. GRPO) is as in the
+    official script. Without traces it is that GRPO bit for bit.
     """
 
     off_policy: int = 1

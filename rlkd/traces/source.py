@@ -138,14 +138,14 @@ def hold_against(
     return traces, list(rows)
 
 
-def keep(made: Made | None, folder: Path) -> None:
-    """Write what the run's own teacher made into its folder."""
-    if made is None:
-        return
-    file.write(folder / FILE, made.lines)
+def keep(made: Made, path: Path) -> None:
+    """Write the traces to `path`, and beside it (.json for .jsonl) what they cost: the tokens of
+    all answers, those that were thrown away too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.write(path, made.lines)
     about = {name: value for name, value in vars(made).items() if name != "lines"}
     text = json.dumps(about | {"kept": len(made.lines)}, indent=2)
-    (folder / "traces.json").write_text(text + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 class Same:

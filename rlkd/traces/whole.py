@@ -10,7 +10,7 @@ from rlkd.data import check_columns, load_splits
 from rlkd.door import build_rewards, check_model_folder, check_prompts
 from rlkd.launch import Launch
 from rlkd.rewarding.setup import close, guard
-from rlkd.traces import file, source
+from rlkd.traces import source
 from rlkd.traces.making import Asked, Made
 
 
@@ -22,7 +22,8 @@ def write(
     top_p: float = 1.0,
     batch_size: int = 64,
 ) -> Made:
-    """Let the config's teacher answer its training rows, and write what the rewards keep to `out`.
+    """Let the config's teacher answer its training rows; write to `out` what the rewards keep, and
+    beside it what that cost.
 
     Raises:
         ConfigError: model, teacher, data or rewards cannot be used.
@@ -45,6 +46,5 @@ def write(
         made = source.ask_teacher(config, rows, rewards, tokenizer, asked, Launch(0, 1))
     finally:
         close(rewards)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    file.write(out, made.lines)
+    source.keep(made, out)
     return made

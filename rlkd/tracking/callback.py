@@ -20,6 +20,7 @@ _SHOWN = {
     "teacher/gap": "gap",
     "groups/no_signal": "no signal",
     "schedule/phase": "phase",
+    "off_policy/logp": "log p of traces",
 }
 
 

@@ -11,10 +11,12 @@ import tempfile
 
 import torch
 from datasets import Dataset
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import GKD, GRPO, RLAD, MiniLLM, OPDLoss, Trainer
+from rlkd import GKD, GRPO, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Trainer
 from rlkd.algorithms.ceeh import CEEH
+from rlkd.difficulty import prompt_key
+from rlkd.traces.book import Trace, Traces
 
 ROWS, GROUP = 24, 8
 NAN = float("nan")
@@ -39,6 +41,8 @@ ALGORITHMS = {
     "grpo with ceeh-me": GRPO(beta=0.0, advantage_scale="none"),
     "grpo with ceeh-ea": GRPO(beta=0.0, reduction="dapo"),
     "rlad with ceeh-me": RLAD(advantage_scale="none"),
+    "luffy": LUFFY(off_policy=3, reduction="dapo"),
+    "sft-kd": SFTKD(),
 }
 
 
@@ -47,6 +51,19 @@ def answers() -> list[list[int]]:
     return [
         [*(draw.randrange(2, 20) for _ in range(draw.randrange(1, 11))), 1] for _ in range(ROWS)
     ]
+
+
+def traces() -> Traces:
+    """Five of each prompt, of several lengths."""
+    draw = random.Random(6)
+    return Traces.gather(
+        (
+            prompt_key(f"{i}+{i + 1}="),
+            Trace((*(draw.randrange(2, 20) for _ in range(draw.randrange(1, 11))), 1)),
+        )
+        for i in range(ROWS // GROUP)
+        for _ in range(5)
+    )
 
 
 def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, torch.Tensor]:
@@ -66,6 +83,7 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     rows = Dataset.from_list([{"prompt": f"{i}+{i + 1}="} for i in range(ROWS // GROUP)])
     algorithm = ALGORITHMS[name]
     extra = {"teacher": teacher, "teacher_check": "off"} if algorithm.needs_teacher else {}
+    extra |= {"traces": traces()} if algorithm.needs_traces(GROUP) else {}
     components = CARRIED.get(name, ())
     trainer = Trainer(
         student, reward, args, rows, algorithm=algorithm, components=components, **extra
@@ -74,12 +92,22 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     rank, share = trainer.accelerator.process_index, ROWS // world
     assert trainer.accelerator.num_processes == world
     mine = answers()[rank * share : (rank + 1) * share]
-    trainer._generate_single_turn = lambda *_, **__: (mine, None)
+
+    def generate(self, prompt_ids, *_, **__):
+        own = [ids for ids, trace in zip(mine, self._plan, strict=True) if trace is None]
+        assert len(own) == len(prompt_ids)
+        return own, None
+
+    GRPOTrainer._generate_single_turn = generate
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     trainer.train()
     after = trainer.accelerator.unwrap_model(trainer.model).state_dict()
     logs = trainer.state.log_history[0]
     columns = ["entropy", "clip_ratio/region_mean", "difficulty/hard_set"]
+    if extra.get("traces"):
+        columns = ["traces/tokens", "traces/reward", "off_policy/logp", "num_tokens"]
+    if name == "luffy":
+        columns += ["reward", "completions/mean_length", "completions/min_terminated_length"]
     columns += ["ceeh/length_term", "reward_shaped"] if components else []
     seen = {key: torch.tensor(logs[key]) for key in columns}
     records = trainer.difficulty.table()

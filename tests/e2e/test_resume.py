@@ -68,6 +68,12 @@ CASES = {
                   "{use: 'rlkd.algorithms.skywork_or1:AdaptiveEntropy', target: 2.0, step: 1e-3},"
                   "{use: 'rlkd.algorithms.covariance:ClipCov', share: 0.1, low: -9, high: 9}]"],
     ),
+    "LUFFY, traces of its own teacher, third epoch": (
+        "configs/luffy.yaml", 5, [*FEW, "--batch.iterations=2", "--data.traces.samples=3"],
+    ),
+    "traces alone, second rollout batch": (
+        "configs/sft_kd.yaml", 5, ["--batch.steps_per_rollout=4", "--data.traces.samples=2"],
+    ),
     "LoRA": (RLAD, 3, [*OFF_POLICY, "--model.lora={r: 4, alpha: 8, dropout: 0.1}"]),
 }  # fmt: skip
 

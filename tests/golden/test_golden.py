@@ -1,16 +1,17 @@
 """Numbers that may not move: 20 training steps per algorithm on injected rollouts.
 
 The answers are fixed, so that a last-bit difference between processors cannot change a sampled
-token. `python -m tests.golden.test_golden` writes the files anew: a change of theirs is committed
-with its reason, in CHANGELOG.md.
+token. `python -m tests.golden.test_golden [CASE ...]` writes the files anew: a change of theirs is
+committed with its reason, in CHANGELOG.md.
 """
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
 from rlkd import (
     CISPO,
@@ -20,9 +21,11 @@ from rlkd import (
     GSPO,
     HDPO,
     KDRL,
+    LUFFY,
     OPD,
     RLAD,
     RLSD,
+    SFTKD,
     SRPO,
     TOPD,
     DrGRPO,
@@ -31,6 +34,8 @@ from rlkd import (
     Trainer,
 )
 from rlkd.algorithms.base import Algorithm
+from rlkd.difficulty import prompt_key
+from rlkd.traces.book import Trace, Traces
 
 HERE = Path(__file__).parent
 STEPS, ROWS, GROUP = 20, 16, 4
@@ -44,6 +49,8 @@ CASES: dict[str, Algorithm] = {
     "opd_loss": OPDLoss(),
     "opd_loss_top_k": OPDLoss(top_k=4, reward_weight=0.5),
     "minillm": MiniLLM(),
+    "luffy": LUFFY(),
+    "sft_kd": SFTKD(),
     "rlad": RLAD(),
     "opd": OPD(),
     "kdrl": KDRL(teacher_weight=0.1),  # 2e-3 would move no digit
@@ -57,10 +64,11 @@ CASES: dict[str, Algorithm] = {
 SOMETIMES_CORRECT = {"kdrl_advantage", "srpo", "hdpo"}  # the others' rewards never reach 1
 COLUMNS = ("loss", "grad_norm", "entropy", "clip_ratio/region_mean")
 INSTEAD = {"clip_ratio/region_mean": "clip_ratio/capped"}  # CISPO: no token loses its gradient
+OF_TRACES = ("loss", "grad_norm", "off_policy/logp")
 
 
 def run(name: str, folder: Path) -> list[list[float]]:
-    """loss, gradient norm, entropy and clipped share of each step."""
+    """What `columns(name)` says, of each step."""
     from tests.conftest import make_model
 
     student = str(make_model(folder / "student", seed=1))
@@ -85,15 +93,29 @@ def run(name: str, folder: Path) -> list[list[float]]:
     rows = Dataset.from_list([{"prompt": f"{a}+{b}="} for a in range(8) for b in range(8)])
     algorithm = CASES[name]
     extra = {"teacher": teacher, "teacher_check": "off"} if algorithm.needs_teacher else {}
-    trainer = Trainer(student, reward, args, rows, algorithm=algorithm, **extra)
-    trainer._generate_single_turn = lambda prompt_ids, *_, **__: generate(prompt_ids)
-    trainer.train()
+    if algorithm.needs_traces(GROUP):
+        fixed = [[2 + (7 * i + j) % 18 for j in range(1 + i % 9)] for i in range(3 * len(rows))]
+        keys = [prompt_key(rows[i // 3]["prompt"]) for i in range(len(fixed))]
+        answers = (Trace((*ids, 1)) for ids in fixed)
+        extra["traces"] = Traces.gather(zip(keys, answers, strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            GRPOTrainer, "_generate_single_turn", lambda _, ids, *__, **___: generate(ids)
+        )
+        trainer = Trainer(student, reward, args, rows, algorithm=algorithm, **extra)
+        trainer.train()
     logs = [row for row in trainer.state.log_history if "loss" in row]
-    return [[row.get(column, row.get(INSTEAD.get(column))) for column in COLUMNS] for row in logs]
+    return [
+        [row.get(column, row.get(INSTEAD.get(column))) for column in columns(name)] for row in logs
+    ]
+
+
+def columns(name: str) -> tuple[str, ...]:
+    return OF_TRACES if CASES[name].needs_traces(GROUP) else COLUMNS
 
 
 def write(name: str, rows: list[list[float]]) -> None:
-    lines = [" ".join(("step", *COLUMNS))]
+    lines = [" ".join(("step", *columns(name)))]
     lines += [" ".join([f"{i}", *(f"{v:.6f}" for v in row)]) for i, row in enumerate(rows, 1)]
     (HERE / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
@@ -101,7 +123,7 @@ def write(name: str, rows: list[list[float]]) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_numbers_have_not_moved(name, tmp_path):
     lines = (HERE / f"{name}.txt").read_text().splitlines()
-    assert lines[0].split() == ["step", *COLUMNS]
+    assert lines[0].split() == ["step", *columns(name)]
     got = run(name, tmp_path)
     assert len(lines) == len(got) + 1 == STEPS + 1
     for line, row in zip(lines[1:], got, strict=True):
@@ -112,6 +134,6 @@ def test_the_numbers_have_not_moved(name, tmp_path):
 if __name__ == "__main__":
     import tempfile
 
-    for case in CASES:
+    for case in sys.argv[1:] or CASES:
         with tempfile.TemporaryDirectory() as place:
             write(case, run(case, Path(place)))

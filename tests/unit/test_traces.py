@@ -6,11 +6,12 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlkd import config as configs
+from rlkd.checkpoints.manifest import CheckpointError
 from rlkd.cli import main
 from rlkd.config import ConfigError
 from rlkd.difficulty import prompt_key
 from rlkd.traces import file, source
-from rlkd.traces.book import Trace
+from rlkd.traces.book import Trace, Traces
 from rlkd.traces.door import check_traces
 from rlkd.traces.making import Asked, make
 from tests.conftest import WORDS, make_model
@@ -189,6 +190,13 @@ def test_a_trace_longer_than_the_limit():
     assert traces.longest == 3
 
 
+def test_a_run_goes_on_with_the_traces_that_it_began_with():
+    same, other = (Traces.gather([pair(0), pair(1, n)]) for n in (3, 4))
+    assert source.Same(same).restore(source.Same(same).state()) == "2 traces, the same as before"
+    with pytest.raises(CheckpointError, match="the traces are not those that the run began with"):
+        source.Same(other).restore(source.Same(same).state())
+
+
 def test_traces_of_a_column(tokenizer):
     rows = [{"prompt": "6*7=", "solution": "2#2"}, {"prompt": "1+1=", "solution": None}]
     pairs = source._of_column(rows, "solution", tokenizer)
@@ -254,6 +262,9 @@ def test_the_command_writes_what_a_run_reads(tmp_path, capsys, tokenizer):
     assert f"data.traces: {{path: {out}}}" in said
     pairs = file.read(str(out), tokenizer, "data.traces")
     assert f"traces: {len(pairs)} of 40" in said
+    about = json.loads(out.with_suffix(".json").read_text())
+    assert about["kept"] == len(pairs)
+    assert f"the teacher wrote {about['generated_tokens']} tokens" in said
     assert main(words) == 2
     assert f"{out} is there already" in capsys.readouterr().err
 
