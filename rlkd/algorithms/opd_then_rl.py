@@ -16,9 +16,9 @@ class OPDThenRL(Staged):
         A_t = log π_T − log π_old      for step ≤ S
         A_t = (R − mean R) / std R     for step > S
 
-    under one PPO surrogate. In the paper's Table 2 it is ahead of every joint method on logic (80.6,
-    the best of those 68.9). The optimiser's state goes on across the switch (the paper does not say
-    otherwise). Other phases, other algorithms: `algorithm` and `then` of a config.
+    under one PPO surrogate. In the paper's Table 2 it is ahead of every joint method on logic (80.6
+    against 68.9). The optimiser's state goes on across the switch. Other phases, other algorithms:
+    `algorithm` and `then` of a config.
     """
 
     switch: Until = 0.4
