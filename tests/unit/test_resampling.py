@@ -108,7 +108,10 @@ def test_groups_without_a_signal_are_replaced_by_fresh_prompts(student, tmp_path
             assert 0.0 < sum(marks) < 4.0
             assert batch.columns["reward/reward"][rows] == reward(
                 batch.prompts[rows],
-                [text.replace("<eos>", "") for text in batch.completions[rows]],
+                [
+                    text.replace("<eos>", "").replace("<pad>", "")
+                    for text in batch.completions[rows]
+                ],
             )
             assert any(batch.columns["advantage"][rows])
         assert not set(batch.prompts) & SURE
