@@ -178,7 +178,7 @@ def _ends(config: RunConfig, student: Any, teacher: Any | None) -> list[Finding]
                 "warning",
                 f"the teacher ends an answer with {names}: it will misjudge where answers end"
                 " (metric teacher/gap_at_eos)",
-                "with RLAD: --algorithm.eos old_policy leaves it out at that token",
+                "with RLAD: --algorithm.eos old_policy leaves it out at that token (others: drop)",
             )
         )
     return found

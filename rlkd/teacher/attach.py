@@ -41,7 +41,7 @@ def attach(
         logger.warning(
             "The student ends an answer with %s, %s with %s: the teacher will misjudge where "
             "answers end. The gap there is logged as teacher/gap_at_eos; RLAD(eos='old_policy') "
-            "leaves the teacher out at that token.",
+            "leaves the teacher out at that token, and so does eos='drop' of the others.",
             tokenizer.convert_ids_to_tokens(sorted(end_token_ids)),
             teacher.name,
             tokenizer.convert_ids_to_tokens(known),

@@ -200,8 +200,9 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "nats; large where the two end answers differently",
     ),
     "train/teacher/beyond_clamp": (
-        "share of tokens further from the teacher than the algorithm counts: |log π_S − log π_T| "
-        "above RLAD's `clamp_bound`, |log π_T − log π_old| above the others' `gap_bound`",
+        "share of tokens further from the teacher, either way, than the algorithm counts: "
+        "log π_S − log π_T beyond RLAD's ±`clamp_bound`, log π_T − log π_old beyond the others' "
+        "±`gap_bound`",
         "RLAD: high, the teacher's factor has no gradient there; the others: near 0",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),

@@ -113,6 +113,15 @@ def test_trrd_moves_away_from_the_teacher_in_three_toys_of_ten():
     assert share(KDRL(teacher_weight=100.0), "random") < 0.01
 
 
+def test_the_clip_is_what_takes_trrd_to_the_teacher_and_the_literal_clamp_what_keeps_it_away():
+    """Outside the literal clamp a token's weight has the factor α: at 0.1 the tokens of which the
+    teacher is surest count least."""
+    unclipped = RLAD(clip_low=1.0, clip_high=1e9)
+    assert share(unclipped, "random") == pytest.approx(share(PLAIN, "random"), abs=0.01)
+    through = RLAD(alpha=0.1, clamp="straight_through")
+    assert share(through, "teacher") < share(PLAIN, "teacher") < share(RLAD(alpha=0.1), "teacher")
+
+
 def test_rewards_that_the_teacher_knows_move_towards_it():
     for algorithm in (PLAIN, RLAD(), KDRL(), SRPO()):
         assert share(algorithm, "teacher") < 0.6 * share(PLAIN, "random")
@@ -124,6 +133,9 @@ if __name__ == "__main__":
         "RLAD, α = 0.9": RLAD(alpha=0.9),
         "RLAD, α = 0.5": RLAD(),
         "RLAD, α = 0.1": RLAD(alpha=0.1),
+        "RLAD, α = 0.5, `clamp: straight_through`": RLAD(clamp="straight_through"),
+        "RLAD, α = 0.1, `clamp: straight_through`": RLAD(alpha=0.1, clamp="straight_through"),
+        "RLAD, α = 0.5, no clip": RLAD(clip_low=1.0, clip_high=1e9),
         "KDRL, β = 0.002": KDRL(),
         "KDRL, β = 0.1": KDRL(teacher_weight=0.1),
         "KDRL, β = 1": KDRL(teacher_weight=1.0),

@@ -185,6 +185,13 @@ def test_topd_scales_over_the_tokens_of_the_microbatch():
     assert (gradient(algorithm, equal) == 0).all()
 
 
+def test_topd_without_mixture_and_scale_is_opd():
+    batch = two_by_three(GAPS, [2.0, -1.0], **ROWS)
+    topd = TOPD(alpha=1.0, later="none", standardise="none")
+    assert torch.equal(topd.token_advantages(batch), OPD().token_advantages(batch))
+    assert (TOPD(alpha=0.0).token_advantages(batch.replace(teacher_logp_BT=None)) == 0).all()
+
+
 def test_cispo_by_hand():
     # r = e^0.1 = 1.105 on every token, capped at 1.05: the weight 1.05 · A, and no gradient lost.
     batch = two_by_three([[0.0] * 3] * 2, [2.0, -1.0], old_gap=0.1)
@@ -199,6 +206,8 @@ def test_cispo_by_hand():
     low = math.exp(-2.0)
     want = table([[2 * low] * 3, [-low, -low, 0]])
     torch.testing.assert_close(gradient(CISPO(), far), want)
+    means = CISPO(clip_high=0.05).loss(far).means
+    assert [float(v) for v in means["clip_ratio/capped"]] == [0, 5]
 
 
 def test_the_gap_stays_what_it_was_while_the_student_moves():
