@@ -444,3 +444,14 @@ def test_opd_then_rl_in_a_config():
     followed = {"use": "rlkd.algorithms.opd_then_rl:OPDThenRL", "until": 3}
     with pytest.raises(ConfigError, match="is a schedule itself"):
         phased(followed, {"use": "rlkd.algorithms.grpo:GRPO"}).build_algorithm()
+
+
+def test_the_check_of_a_later_phases_teacher_costs_no_scores(student, prompts, tmp_path):
+    late = Schedule((Phase(algorithm=FREE, until=3), Phase(algorithm=RLAD())))
+    teacher = Echo()
+    trainer = make(
+        student, prompts, tmp_path, STEPS, algorithm=late, teacher=teacher, teacher_check="warn"
+    )
+    trainer.train()
+    # Written, shifted, shuffled; then the scores of the fourth step.
+    assert len(teacher.calls) == 4
