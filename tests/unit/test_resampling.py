@@ -88,6 +88,7 @@ def test_fresh_prompts_come_each_once_a_pass_and_none_that_is_taken():
     assert fresh.take(1, taken) == []
     other = FreshPrompts(["a", "b", "c", "d", "b"], seed=3)
     other.restore(saved)
+    assert other.state() == saved
     assert other.take(9, {FreshPrompts("abcdb", 0)._keys[row] for row in first}) == rest
     passes = [FreshPrompts(list("abcdefgh"), seed).take(8, set()) for seed in (1, 1, 2)]
     assert passes[0] == passes[1] != passes[2]
