@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlkd.algorithms.component import Composed
+from rlkd.batch import Groups
 from rlkd.difficulty import Difficulty, prompt_key
 from rlkd.tracking.bands import band_of, difficulty_metrics
 
@@ -78,24 +79,12 @@ class Grouping:
             facts_R3: see `row_facts`.
             own_R: False on traces: neither records nor accuracies speak of what the teacher wrote.
         """
-        key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
-        if (key_NG != key_NG[:, :1]).any():
-            raise ValueError(
-                f"rows {reward_NG.shape[1]} by {reward_NG.shape[1]} are not answers to one prompt: "
-                "advantages and difficulty records would mix prompts"
-            )
-        verifiable_NG = verifiable_R.view_as(reward_NG)
-        correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
         own_NG = None if own_R is None else own_R.view_as(reward_NG)
+        groups = self._groups(reward_NG, verifiable_R, facts_R3, own_NG)
+        verifiable_NG = verifiable_R.view_as(reward_NG)
+        correct_NG, gradable_NG = groups.correct_NG, ~verifiable_NG.isnan()
         if own_NG is not None:
             gradable_NG = gradable_NG & own_NG
-        groups = self.difficulty.view(
-            key_N=key_NG[:, 0],
-            reward_NG=reward_NG,
-            length_NG=length_NG,
-            correct_NG=correct_NG,
-            counted_NG=ended_NG.bool() & gradable_NG & ~reward_NG.isnan(),
-        )
         shaped_NG = self.objective.rewards(groups)
         metrics = difficulty_metrics(groups, self.difficulty.threshold())
         if gradable_NG.any():
@@ -113,3 +102,32 @@ class Grouping:
             **correctness(verifiable_NG, own_NG),
         }
         return Shaped(shaped_NG, known, metrics)
+
+    def learn(self, reward_NG: Tensor, verifiable_R: Tensor, facts_R3: Tensor) -> None:
+        """Let the records learn from groups that are not trained on; see `shape`."""
+        self.difficulty.learn(self._groups(reward_NG, verifiable_R, facts_R3))
+
+    def _groups(
+        self,
+        reward_NG: Tensor,
+        verifiable_R: Tensor,
+        facts_R3: Tensor,
+        own_NG: Tensor | None = None,
+    ) -> Groups:
+        key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
+        if (key_NG != key_NG[:, :1]).any():
+            raise ValueError(
+                f"rows {reward_NG.shape[1]} by {reward_NG.shape[1]} are not answers to one prompt: "
+                "advantages and difficulty records would mix prompts"
+            )
+        verifiable_NG = verifiable_R.view_as(reward_NG)
+        correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
+        if own_NG is not None:
+            gradable_NG = gradable_NG & own_NG
+        return self.difficulty.view(
+            key_N=key_NG[:, 0],
+            reward_NG=reward_NG,
+            length_NG=length_NG,
+            correct_NG=correct_NG,
+            counted_NG=ended_NG.bool() & gradable_NG & ~reward_NG.isnan(),
+        )

@@ -31,6 +31,7 @@ from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.off_policy import OffPolicyRows
 from rlkd.phases import in_phase
+from rlkd.resampling import Resampling
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
 from rlkd.teacher.attach import attach
@@ -54,7 +55,9 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, GRPOTrainer):
+class Trainer(
+    Timed, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary, GRPOTrainer
+):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -132,6 +135,7 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, G
             self.pieces.add("entropy_control", self.entropy_control)
         if schedule.moves:
             self.pieces.add("schedule", self.schedule)
+        self._start_resampling([phase.algorithm for phase in schedule.phases])
 
     @property
     def algorithm(self) -> Algorithm:
@@ -217,16 +221,30 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, G
         rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._gathered_rewards = rewards_RF
         if self._mode() == "train":
-            cut = [self._is_cut(ids) for ids in completion_ids_list]
-            lengths = [len(ids) for ids in completion_ids_list]
-            if self._tool_mask is not None:  # 0 on what tools wrote
-                lengths = [sum(mask) for mask in self._tool_mask]
-            facts_R3 = row_facts((row["prompt"] for row in inputs), lengths, cut)
-            self._gathered_facts = cast(
-                Tensor, self.accelerator.gather(facts_R3.to(rewards_RF.device))
-            )
+            self._gathered_facts = self.gathered_facts(inputs, completion_ids_list)
         self._count_faults()
         return rewards_RF
+
+    def gathered_facts(
+        self, inputs: list[dict[str, Any]], completion_ids_list: list[list[int]]
+    ) -> Tensor:
+        """`row_facts` of this rank's answers, gathered over all ranks."""
+        cut = [self._is_cut(ids) for ids in completion_ids_list]
+        lengths = [len(ids) for ids in completion_ids_list]
+        if self._tool_mask is not None:  # 0 on what tools wrote
+            lengths = [sum(mask) for mask in self._tool_mask]
+        facts_R3 = row_facts((row["prompt"] for row in inputs), lengths, cut)
+        return cast(Tensor, self.accelerator.gather(facts_R3.to(self.accelerator.device)))
+
+    def total_of(self, rewards_RF: Tensor) -> Tensor:
+        """(R,) weighted sums of the rewards, NaN where a row cannot be graded."""
+        optional_F = torch.tensor([bool(getattr(f, "optional", False)) for f in self.reward_funcs])
+        device = rewards_RF.device
+        return total_reward(rewards_RF, self.reward_weights.to(device), optional_F.to(device))
+
+    def verifiable_of(self, rewards_RF: Tensor) -> Tensor:
+        """(R,) the reward whose full mark is a correct answer."""
+        return rewards_RF[:, self._verifiable]
 
     on_faults: Callable[[ledger.Counts], None] | None = None
     """Called on every rank with what the guarded rewards counted on a training batch, over all
@@ -249,6 +267,8 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, G
         if mode == "train":
             self.flush_rollouts()
             self._follow_schedule(drawing=True)
+        # Dynamic sampling puts other rows in their places.
+        self._inputs = inputs = list(inputs)
         output = super()._generate_and_score_completions(inputs)
         rows = output["completion_ids"].shape[0]
         output |= self._advantages(mode, rows)
@@ -282,14 +302,12 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, G
         is known of the prompts."""
         rewards_RF = cast(Tensor, self._gathered_rewards)
         group = cast(int, self.num_generations if mode == "train" else self.num_generations_eval)
-        optional_F = torch.tensor([bool(getattr(f, "optional", False)) for f in self.reward_funcs])
-        device = rewards_RF.device
-        total_R = total_reward(rewards_RF, self.reward_weights.to(device), optional_F.to(device))
+        total_R = self.total_of(rewards_RF)
         left_out_R = total_R.isnan()
         self._metrics[mode]["rewards/left_out"].append(left_out_R.float().mean().item())
         if left_out_R.any():  # TRL's own mean counts them, with what the other rewards say
             self._metrics[mode]["reward"][-1] = total_R.nanmean().item()
-        reward_NG, verifiable_R = total_R.view(-1, group), rewards_RF[:, self._verifiable]
+        reward_NG, verifiable_R = total_R.view(-1, group), self.verifiable_of(rewards_RF)
         known = correctness(verifiable_R.view_as(reward_NG))
         if mode == "train":
             shaped = self._grouping.shape(
@@ -300,6 +318,10 @@ class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, G
                 self._metrics[mode][name].append(value)
             if self._own_R is not None:
                 known["off_policy"] = ~self._own_R
+            if self.left_out is not None:  # the records see every answer, after they were read
+                rest_RF, facts_R3 = self.left_out
+                rest_NG = self.total_of(rest_RF).view(-1, group)
+                self._grouping.learn(rest_NG, self.verifiable_of(rest_RF), facts_R3)
         known["total"] = total_R
         advantages = self.algorithm.advantages(reward_NG).view(-1)
         self._metrics[mode]["groups/no_signal"].append(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rlkd.algorithms.base import ClippedPolicyGradient, Reduction
+from rlkd.algorithms.base import ClippedPolicyGradient, Reduction, require
 from rlkd.batch import TokenBatch
 from rlkd.objectives import ratios
 
@@ -27,6 +27,13 @@ class DAPO(ClippedPolicyGradient):
     dynamic_sampling: bool = True
     """Prompts whose answers are all right or all wrong are replaced by others before the update
     (§3.2). The loss does not read it: the trainer samples."""
+    max_sampling_rounds: int = 10
+    """So many times at most; what is missing then is filled with groups without a signal. (Ours;
+    the paper samples until the batch is full.)"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.max_sampling_rounds >= 1, "max_sampling_rounds", self, "at least 1")
 
     def log_ratio(self, batch: TokenBatch) -> Tensor:
         return ratios.importance_log_ratio(batch.logp_BT, batch.old_logp_BT)

@@ -81,6 +81,13 @@ def build(config: "RunConfig") -> "Algorithm | Schedule":
         schedule.check_steps(config.optim.steps)
     except ValueError as error:
         raise ConfigError(f"algorithm.until: {error}") from error
+    for phase in schedule.phases:
+        if getattr(phase.algorithm, "dynamic_sampling", False) and config.environment is not None:
+            raise ConfigError(
+                f"environment: {type(phase.algorithm).__name__} samples dynamically, and an "
+                "environment's tools are bound to the rows of a batch before it is drawn.\n"
+                "  do: set algorithm.dynamic_sampling to false, or environment to null"
+            )
     return schedule if schedule.moves else schedule.phases[0].algorithm
 
 

@@ -113,6 +113,29 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "train/high_entropy_tokens/kept": ("share of tokens that are learnt from", "its `share`"),
     "train/high_entropy_tokens/entropy": ("mean entropy of those tokens", "nats"),
+    "train/dynamic_sampling/rounds": ("times that answers were sampled for the batch", "near 1"),
+    "train/dynamic_sampling/groups": ("groups sampled for the batch, all rounds", "count"),
+    "train/dynamic_sampling/left_out": (
+        "those of them that are not trained on; they are not in the stored rollouts",
+        "count",
+    ),
+    "train/dynamic_sampling/filled": (
+        "groups without a signal in the batch, because the rounds or the prompts were over",
+        "0",
+    ),
+    "train/dynamic_sampling/without_signal": (
+        "share of the sampled groups that are all right or all wrong",
+        "low; near 1 means too easy or too hard prompts",
+    ),
+    "train/dynamic_sampling/accuracy": (
+        "share of correct answers among all that were sampled; train/accuracy and train/reward are "
+        "of the groups that are trained on",
+        "higher is better",
+    ),
+    "train/dynamic_sampling/tokens_left_out": (
+        "tokens of the answers that are not trained on; train/num_tokens counts them too",
+        "tokens",
+    ),
     "train/schedule/phase": (
         "which of the config's algorithms is in force, from 1: `algorithm`, then those of `then`",
         "only with `then`",

@@ -20,7 +20,7 @@ LOSSES = {
 # Each class, and TRL's arguments for it. The epsilon_high of TRL's cispo is the whole bound.
 CLASSES = {
     "dr_grpo": (DrGRPO(), LOSSES["dr_grpo"]),
-    "dapo": (DAPO(), LOSSES["dapo"]),
+    "dapo": (DAPO(dynamic_sampling=False), LOSSES["dapo"]),  # TRL has none
     "gspo": (GSPO(), LOSSES["gspo"] | {"epsilon_high": 4e-4}),
     "cispo": (CISPO(clip_high=0.25), {"loss_type": "cispo", "epsilon_high": 1.25}),
     "cispo with reference": (

@@ -846,3 +846,11 @@ def test_help_lists_phases_and_what_moves():
     assert "  then.0.beta: a number; default: 0.04" in text
     assert "  algorithm.<number>.per_step: a number, or null; default: null" in text
     assert "  then.0.until.patience: a whole number above 0; default: 3" in text
+
+
+def test_dynamic_sampling_beside_an_environment_is_refused():
+    config = minimal(
+        "--algorithm={use: 'rlkd.algorithms.dapo:DAPO'}", "--environment.use=envs.calculator:Tool"
+    )
+    assert "environment: DAPO samples dynamically" in refusal(config.build_algorithm)
+    config.model_copy(update={"environment": None}).build_algorithm()

@@ -8,9 +8,13 @@ import torch
 
 from rlkd import CEEH, GRPO, RLAD
 from rlkd.algorithms.entropy_bonus import EntropyBonus
+from rlkd.algorithms.opd import OPD
+from rlkd.algorithms.opd_then_rl import OPDThenRL
 from rlkd.algorithms.schedule import Anneal, Phase, Plateau, Schedule, Staged, schedule_of
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
+from rlkd.config import ConfigError, dump, resolved, validate, yaml12
 from rlkd.scheduling import ScheduleRun
+from tests.unit.test_config import phased
 from tests.unit.test_trainer import Echo, make
 
 FREE = GRPO(beta=0.0, clip_high=0.28, advantage_scale="population_std")
@@ -403,3 +407,51 @@ def test_a_phase_that_would_never_begin_is_refused_at_the_start_of_training(
     schedule = Schedule((Phase(algorithm=RLAD(), until=9), Phase(algorithm=FREE)))
     with pytest.raises(ValueError, match="has 4 steps: one of the two would have none"):
         trained(student, prompts, tmp_path, schedule, teacher)
+
+
+# -- OPD, then RL ---------------------------------------------------------------------------------
+
+
+def test_opd_then_rl_is_opd_then_grpo_with_the_same_surrogate(student, teacher, prompts, tmp_path):
+    method = OPDThenRL(switch=2, clip_high=0.3)
+    surrogate = {"clip_low": 0.2, "clip_high": 0.3, "reduction": "dapo"}
+    taught = OPD(**surrogate, eos="drop")
+    rewarded = GRPO(**surrogate, beta=0.0)
+    assert method.schedule() == in_turn(Phase(algorithm=taught, until=2), Phase(algorithm=rewarded))
+    got = trained(student, prompts, tmp_path / "both", method, teacher)
+    trained(student, prompts, tmp_path / "first", taught, teacher)
+    after_two = str(tmp_path / "first" / "checkpoint-2")
+    assert_same(trained(student, prompts, tmp_path / "second", rewarded, resume=after_two), got)
+    assert logged(got, "schedule/phase") == [1.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("wrong", [0, 1.0, 2.5, True])
+def test_opd_then_rl_refuses_a_switch_that_is_none(wrong):
+    with pytest.raises(ValueError, match="until is"):
+        OPDThenRL(switch=wrong)
+
+
+def test_opd_then_rl_in_a_config():
+    config = phased(
+        {"use": "rlkd.algorithms.opd_then_rl:OPDThenRL", "switch": 0.4, "clip_high": 0.28}
+    )
+    assert config.build_algorithm() == OPDThenRL(switch=0.4, clip_high=0.28).schedule()
+    plateau = {"plateau": "train/reward", "patience": 5, "window": 4}
+    config = phased({"use": "rlkd.algorithms.opd_then_rl:OPDThenRL", "switch": plateau})
+    want = OPDThenRL(switch=Plateau(**plateau)).schedule()
+    assert config.build_algorithm() == want
+    assert validate(yaml12.parse(dump(resolved(config)), "a"), "a").build_algorithm() == want
+    followed = {"use": "rlkd.algorithms.opd_then_rl:OPDThenRL", "until": 3}
+    with pytest.raises(ConfigError, match="is a schedule itself"):
+        phased(followed, {"use": "rlkd.algorithms.grpo:GRPO"}).build_algorithm()
+
+
+def test_the_check_of_a_later_phases_teacher_costs_no_scores(student, prompts, tmp_path):
+    late = Schedule((Phase(algorithm=FREE, until=3), Phase(algorithm=RLAD())))
+    teacher = Echo()
+    trainer = make(
+        student, prompts, tmp_path, STEPS, algorithm=late, teacher=teacher, teacher_check="warn"
+    )
+    trainer.train()
+    # Written, shifted, shuffled; then the scores of the fourth step.
+    assert len(teacher.calls) == 4
