@@ -12,7 +12,7 @@ from rlkd import config as configs
 from rlkd.cli import main
 from rlkd.config import ConfigError
 from rlkd.evaluation import Evaluation, Settings, evaluate_model
-from rlkd.evaluation.measures import Graded, correctness, lengths, votes
+from rlkd.evaluation.measures import Graded, correctness, diversity, lengths, votes
 
 CONFIG = """
 model: {{path: {student}}}
@@ -126,6 +126,7 @@ def test_a_loaded_model_is_left_as_it_was(config, student):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(student).train()
+    torch.rand(11)
     before = torch.get_rng_state()
     found = evaluate_model(
         model, config, tokenizer=AutoTokenizer.from_pretrained(student), samples=2
@@ -210,6 +211,24 @@ def test_lengths_and_correctness_hand_worked():
     assert found["mean@3"].value == pytest.approx(3 / 5)
     assert found["pass@2"].value == pytest.approx((2 / 3 + 1) / 2)
     assert found["correct_per_1k_tokens"].value == pytest.approx(1000 * 3 / 16)
+
+
+def test_diversity_of_all_and_of_the_correct_ones_hand_worked():
+    def embed(texts):
+        return [[1.0, 0.0] if text == "x" else [0.0, 1.0] for text in texts]
+
+    texts = [["x", "y", "y"], ["x", "x", "y"], ["x", "y", "y"]]
+    tokens = [[[ord(text)] for text in row] for row in texts]
+    found = diversity(graded(), texts, tokens, 10, embed)
+    two_kinds = math.exp(-2 / 3 * math.log(2 / 3) - 1 / 3 * math.log(1 / 3))
+    assert found["vendi/all"].value == pytest.approx(two_kinds)
+    assert found["distance/all"].value == pytest.approx(2 / 3)
+    assert found["ead/all"].value == pytest.approx(2 / (10 * (1 - 0.9**3)))
+    assert found["vendi/all"].rows == 3
+    # Row 0 has one correct answer, row 1 two (both "x"), row 2 none that is graded.
+    for name, value in (("vendi", 1.0), ("distance", 0.0), ("ead", 1 / (10 * (1 - 0.9**2)))):
+        assert found[f"{name}/correct"].value == pytest.approx(value)
+        assert found[f"{name}/correct"].rows == 1
 
 
 def test_rows_with_the_same_prompt_are_one_prompt():
