@@ -13,6 +13,8 @@ from rlkd.cli import main
 from rlkd.config import ConfigError
 from rlkd.evaluation import Evaluation, Settings, evaluate_model
 from rlkd.evaluation.measures import Graded, correctness, diversity, lengths, votes
+from rlkd.evaluation.settings import MOST_SAMPLES
+from rlkd.objectives.majority import MOST_ANSWERS
 
 CONFIG = """
 model: {{path: {student}}}
@@ -254,6 +256,7 @@ def test_pass_at_k_rises_with_k(config, student):
     ("given", "said"),
     [
         ({"samples": 0}, "samples is 0; at least one answer"),
+        ({"samples": 1001}, "samples is 1001; at most 1000"),
         ({"samples": 4, "ks": [5]}, "k is 5, and there are 4 answers to each row"),
         ({"samples": 4, "ks": [0]}, "k is 0"),
         ({"samples": 4, "temperature": 0.0}, "temperature is 0.0; it is above 0"),
@@ -279,7 +282,27 @@ def test_nothing_that_can_be_graded(config, student, project):
         evaluate_model(student, config, samples=2)
 
 
+def test_a_reward_sees_the_answers_to_a_row_together_and_no_more_than_a_pass(
+    config, student, project
+):
+    text = "calls = []\n" + REWARD.replace(
+        "    return [None", "    calls.append(list(columns['prompts']))\n    return [None"
+    )
+    (project / "reward_e.py").write_text(text)
+    found = evaluate_model(student, config, samples=5)
+    import reward_e  # pyright: ignore
+
+    # Sixteen answers a pass: three rows of five.
+    assert [len(call) for call in reward_e.calls] == [15, 15]
+    assert [len(set(call)) for call in reward_e.calls] == [3, 3]
+    assert sum(row["counted"] for row in found.rows) == 20
+    reward_e.calls.clear()
+    assert len(evaluate_model(student, config, samples=40).rows) == 6  # more than a pass holds
+    assert [len(call) for call in reward_e.calls] == [40] * 6
+
+
 def test_the_powers_of_two_are_the_default():
+    assert MOST_SAMPLES == MOST_ANSWERS
     assert Settings().ks == (1,)
     assert Settings(samples=6).ks == (1, 2, 4, 6)
     assert Settings(samples=8).ks == (1, 2, 4, 8)
