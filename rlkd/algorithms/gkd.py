@@ -18,15 +18,19 @@ class GKD(ChosenDivergence):
 
     divergence: Kind = "jsd"
     on_policy_share: float = 1.0
-    """λ: share of the rows that the student answers itself; the others would have the teacher's
-    answers. (The paper's on-policy GKD: 1; its mixed one: 0.5.)"""
+    """λ: share of the generation batches that the student answers itself; the others hold the
+    teacher's answers (`data.traces`). (The paper's on-policy GKD: 1; its mixed one: 0.5.)"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(0.0 <= self.on_policy_share <= 1.0, "on_policy_share", self, "in [0, 1]")
         require(
-            self.on_policy_share == 1.0,
-            "on_policy_share",
+            self.on_policy_share == 1.0 or self.reward_weight == 0.0,
+            "reward_weight",
             self,
-            "1: below it some rows would need answers that the teacher wrote, which rlkd cannot "
-            "give this algorithm yet",
+            "0 with an on_policy_share below 1: the surrogate has no weight for answers that the "
+            "student did not sample",
         )
+
+    def off_policy_share(self) -> float:
+        return 1.0 - self.on_policy_share

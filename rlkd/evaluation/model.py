@@ -123,18 +123,29 @@ def answer_and_score(
     config: RunConfig,
     settings: Settings,
 ) -> tuple[Answers, list[dict[str, float | None]]]:
-    """`settings.answers` answers to each row, side by side, and what the rewards say of each."""
+    """`settings.answers` answers to each row, side by side, and what the rewards say of each.
+
+    Sampled answers are judged a pass at a time, those to one row together: a reward's deadline is
+    made for a batch as in training, and one that compares the answers to a prompt sees them all.
+    """
     limit, size = settings.max_completion_length, settings.batch_size
     template = config.model.chat_template_kwargs
     if settings.samples is None:
         written = answer_greedily(model, tokenizer, rows, limit, size, template)
-    else:
-        written = sample_answers(
-            model, tokenizer, rows, settings.samples, limit, size, settings.seed,
-            settings.temperature, settings.top_p, settings.top_k, template,
-        )  # fmt: skip
-    repeated = [row for row in rows for _ in range(settings.answers)]
-    return written, score(written, tokenizer, repeated, rewards)
+        return written, score(written, tokenizer, rows, rewards)
+    n = settings.samples
+    written = sample_answers(
+        model, tokenizer, rows, n, limit, size, settings.seed,
+        settings.temperature, settings.top_p, settings.top_k, template,
+    )  # fmt: skip
+    scored: list[dict[str, float | None]] = []
+    at_once = max(1, size // n)
+    for start in range(0, len(rows), at_once):
+        repeated = [row for row in rows[start : start + at_once] for _ in range(n)]
+        part = slice(start * n, start * n + len(repeated))
+        some = Answers(written.ids[part], written.truncated[part])
+        scored += score(some, tokenizer, repeated, rewards)
+    return written, scored
 
 
 def _voter(answers: str | Labeller | None, reward: Callable[..., Any], name: str) -> Voter | None:

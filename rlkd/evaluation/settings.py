@@ -1,9 +1,13 @@
 """How the answers of an evaluation are drawn. Read without torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlkd.config import ConfigError, RunConfig
+
+MOST_SAMPLES = 1000
+"""What `rlkd.objectives.majority` can count."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Settings:
     """
 
     samples: int | None = None
-    """Sampled answers to each row, at least 1; None: one greedy answer."""
+    """Sampled answers to each row, from 1 to 1,000; None: one greedy answer."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -50,9 +54,11 @@ class Settings:
     def _problem(self) -> str:
         if self.samples is not None and self.samples < 1:
             return f"samples is {self.samples}; at least one answer to each row is needed"
-        if not self.temperature > 0:
+        if self.answers > MOST_SAMPLES:
+            return f"samples is {self.samples}; at most {MOST_SAMPLES} to each row can be counted"
+        if not 0 < self.temperature < math.inf:
             return (
-                f"temperature is {self.temperature}; it is above 0.\n"
+                f"temperature is {self.temperature}; it is above 0 and finite.\n"
                 "  do: leave samples out for greedy answers"
             )
         if not 0 < self.top_p <= 1:

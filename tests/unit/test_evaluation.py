@@ -12,7 +12,9 @@ from rlkd import config as configs
 from rlkd.cli import main
 from rlkd.config import ConfigError
 from rlkd.evaluation import Evaluation, Settings, evaluate_model
-from rlkd.evaluation.measures import Graded, correctness, lengths, votes
+from rlkd.evaluation.measures import Graded, correctness, diversity, lengths, votes
+from rlkd.evaluation.settings import MOST_SAMPLES
+from rlkd.objectives.majority import MOST_ANSWERS
 
 CONFIG = """
 model: {{path: {student}}}
@@ -126,6 +128,7 @@ def test_a_loaded_model_is_left_as_it_was(config, student):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(student).train()
+    torch.rand(11)
     before = torch.get_rng_state()
     found = evaluate_model(
         model, config, tokenizer=AutoTokenizer.from_pretrained(student), samples=2
@@ -212,6 +215,24 @@ def test_lengths_and_correctness_hand_worked():
     assert found["correct_per_1k_tokens"].value == pytest.approx(1000 * 3 / 16)
 
 
+def test_diversity_of_all_and_of_the_correct_ones_hand_worked():
+    def embed(texts):
+        return [[1.0, 0.0] if text == "x" else [0.0, 1.0] for text in texts]
+
+    texts = [["x", "y", "y"], ["x", "x", "y"], ["x", "y", "y"]]
+    tokens = [[[ord(text)] for text in row] for row in texts]
+    found = diversity(graded(), texts, tokens, 10, embed)
+    two_kinds = math.exp(-2 / 3 * math.log(2 / 3) - 1 / 3 * math.log(1 / 3))
+    assert found["vendi/all"].value == pytest.approx(two_kinds)
+    assert found["distance/all"].value == pytest.approx(2 / 3)
+    assert found["ead/all"].value == pytest.approx(2 / (10 * (1 - 0.9**3)))
+    assert found["vendi/all"].rows == 3
+    # Row 0 has one correct answer, row 1 two (both "x"), row 2 none that is graded.
+    for name, value in (("vendi", 1.0), ("distance", 0.0), ("ead", 1 / (10 * (1 - 0.9**2)))):
+        assert found[f"{name}/correct"].value == pytest.approx(value)
+        assert found[f"{name}/correct"].rows == 1
+
+
 def test_rows_with_the_same_prompt_are_one_prompt():
     apart = correctness(graded(), (1,))["pass@1"]
     together = correctness(graded((0, 0, 1)), (1,))["pass@1"]
@@ -235,6 +256,7 @@ def test_pass_at_k_rises_with_k(config, student):
     ("given", "said"),
     [
         ({"samples": 0}, "samples is 0; at least one answer"),
+        ({"samples": 1001}, "samples is 1001; at most 1000"),
         ({"samples": 4, "ks": [5]}, "k is 5, and there are 4 answers to each row"),
         ({"samples": 4, "ks": [0]}, "k is 0"),
         ({"samples": 4, "temperature": 0.0}, "temperature is 0.0; it is above 0"),
@@ -260,7 +282,27 @@ def test_nothing_that_can_be_graded(config, student, project):
         evaluate_model(student, config, samples=2)
 
 
+def test_a_reward_sees_the_answers_to_a_row_together_and_no_more_than_a_pass(
+    config, student, project
+):
+    text = "calls = []\n" + REWARD.replace(
+        "    return [None", "    calls.append(list(columns['prompts']))\n    return [None"
+    )
+    (project / "reward_e.py").write_text(text)
+    found = evaluate_model(student, config, samples=5)
+    import reward_e  # pyright: ignore
+
+    # Sixteen answers a pass: three rows of five.
+    assert [len(call) for call in reward_e.calls] == [15, 15]
+    assert [len(set(call)) for call in reward_e.calls] == [3, 3]
+    assert sum(row["counted"] for row in found.rows) == 20
+    reward_e.calls.clear()
+    assert len(evaluate_model(student, config, samples=40).rows) == 6  # more than a pass holds
+    assert [len(call) for call in reward_e.calls] == [40] * 6
+
+
 def test_the_powers_of_two_are_the_default():
+    assert MOST_SAMPLES == MOST_ANSWERS
     assert Settings().ks == (1,)
     assert Settings(samples=6).ks == (1, 2, 4, 6)
     assert Settings(samples=8).ks == (1, 2, 4, 8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from rlkd import GRPO, LUFFY, SFTKD, Trainer
+from rlkd import GKD, GRPO, LUFFY, SFTKD, Trainer
 from rlkd.algorithms.base import Algorithm
 from rlkd.difficulty import prompt_key
 from rlkd.off_policy import rows_of_batch
@@ -160,6 +160,27 @@ def test_a_share_of_the_batches(student, prompts, tmp_path, tokenizer, asked):
     assert [row["traces/share"] for row in logs] == [0.0, 1.0, 0.0, 1.0]
     assert [len(call) for call in asked] == [16, 16]
     assert ["reward" in row for row in logs] == [True, False, True, False]
+
+
+def test_mixed_gkd_learns_from_the_student_and_from_the_teacher_by_turns(
+    student, teacher, prompts, tmp_path, tokenizer, asked
+):
+    gkd = GKD(on_policy_share=0.5)
+    trainer = make(
+        student,
+        prompts,
+        tmp_path,
+        gkd,
+        book(prompts, tokenizer),
+        {"max_steps": 4},
+        teacher=teacher,
+        teacher_check="off",
+    )
+    trainer.train()
+    logs = [row for row in trainer.state.log_history if "loss" in row]
+    assert [row["traces/share"] for row in logs] == [0.0, 1.0, 0.0, 1.0]
+    assert [len(call) for call in asked] == [16, 16]
+    assert all(row["teacher/divergence"] > 0.0 and row["grad_norm"] > 0.0 for row in logs)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1 / 3, 0.5, 0.75, 1.0])

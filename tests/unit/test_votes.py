@@ -145,6 +145,12 @@ def test_the_order_of_the_completions_changes_nothing(texts):
     assert found == dict(zip(sorted(texts), same_answers(sorted(written)), strict=True))
 
 
+def test_it_is_enough_that_either_is_right_where_the_other_is_the_gold():
+    """ "5 of them" is no gold that can be read, but it is a right answer to 5."""
+    texts = ["The answer is 5 of them", "The answer is 5 of them", "\\boxed{5}"]
+    assert same_answers(texts) == ["5 of them"] * 3
+
+
 # the seam
 
 

@@ -27,7 +27,12 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (GKD, {"on_policy_share": 0.5}, "on_policy_share is 0.5; it must be 1: below it some rows"),
+        (GKD, {"on_policy_share": 1.5}, r"on_policy_share is 1\.5; it must be in \[0, 1\]"),
+        (
+            GKD,
+            {"on_policy_share": 0.5, "reward_weight": 1.0},
+            r"reward_weight is 1\.0; it must be 0 with an on_policy_share below 1",
+        ),
         (GKD, {"divergence": "kl"}, "divergence is 'kl'; it must be one of forward_kl"),
         (GKD, {"jsd_beta": 1.5}, "jsd_beta is 1.5; it must be in"),
         (OPDLoss, {"skew": 1.0}, "skew is 1.0; it must be in"),
