@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlkd import __version__
 from rlkd import config as configs
+from rlkd.compare.commands import add_compare, compare
 from rlkd.config import ConfigError, RunConfig
 from rlkd.config.help import describe_fields, list_blocks
 from rlkd.doctor.commands import add_doctor, doctor
@@ -38,6 +39,7 @@ examples:
   rlkd audit configs/quickstart.yaml
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
+  rlkd compare configs/evidence/compare/*.yaml --seeds 5
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -228,6 +230,7 @@ _COMMANDS = {
     "report": seeing.report,
     "doctor": doctor,
     "plan": plan,
+    "compare": compare,
 }
 
 
@@ -317,6 +320,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "report": seeing.report_options(report),
         "doctor": add_doctor(added),
         "plan": add_plan(added),
+        "compare": add_compare(added),
     }
     return parser, options
 

@@ -92,7 +92,7 @@ def _answer(
     was_training = model.training
     model.eval()
     # Rows of like length together: less padding.
-    prompts = [_prompt_ids(tokenizer, row["prompt"], chat_template_kwargs or {}) for row in rows]
+    prompts = [prompt_ids(tokenizer, row["prompt"], chat_template_kwargs or {}) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     ids: list[list[int]] = [[] for _ in rows]
     try:
@@ -184,7 +184,7 @@ def _known(scored: Sequence[Mapping[str, float | None]], name: str) -> list[floa
     return [value for row in scored if (value := row[name]) is not None]
 
 
-def _prompt_ids(
+def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template_kwargs: Mapping[str, Any]
 ) -> list[int]:
     if isinstance(prompt, str):

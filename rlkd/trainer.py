@@ -29,6 +29,7 @@ from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
+from rlkd.spending import Spending
 from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
@@ -111,6 +112,8 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
         self._start_checkpoints()
+        self.spending = Spending(self.teacher)
+        self.pieces.add("spending", self.spending, per_rank=True)
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
@@ -166,6 +169,10 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         generated = super()._generate(prompts)
         # Prompt and completion ids, unpadded; the latter with what tools wrote, whose mask is 0.
         self._sampled_ids, self._tool_mask = (generated[0], generated[1]), generated[2]
+        if self._mode() == "train":
+            written = self._tool_mask if self._tool_mask is not None else generated[1]
+            count = sum if self._tool_mask is not None else len
+            self.spending.generated_tokens += sum(count(row) for row in written)
         return generated
 
     def _calculate_rewards(
@@ -441,6 +448,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         mode = self._mode()
         for name, value in self._means[mode].pop(self._sum_over_ranks).items():
             self._metrics[mode][name].append(value)
+        if mode == "train":
+            for name, value in self.spending.metrics(self._sum_over_ranks).items():
+                self._metrics[mode][name].append(value)
         super().log(logs, start_time)
 
     def gather_rows(self, rows: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlkd.objectives.logprobs import sampled_logprobs
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
@@ -55,6 +55,8 @@ class LocalTeacher(Teacher):
         self._head = base.get_output_embeddings()
         self._head_settings = _head_settings(base.config.get_text_config())
         self._verified = False
+        self.usage = Usage()
+        self._backbone.register_forward_pre_hook(self._count, with_kwargs=True)
 
     @classmethod
     def from_pretrained(
@@ -146,6 +148,13 @@ class LocalTeacher(Teacher):
             self.chunk_tokens,
             **self._head_settings,
         )
+
+    def _count(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if self.usage is not None and ids is not None:
+            self.usage.tokens += ids.numel()
+            # One position a row continues a text that was read before.
+            self.usage.rows += ids.shape[0] if ids.shape[-1] > 1 else 0
 
     def _verify_head(self, ids: list[int]) -> None:
         """Our chunked head against the model's own logits, on a few tokens, once."""
