@@ -1,15 +1,15 @@
 """Knights and liars in a few characters: knights and knaves for a model that reads characters.
 
-A prompt like ``b|C,A&c,a  ,   =`` tells what inhabitants A, B, C (up to D) say, in this order; a
-capital letter claims that somebody is a knight, a small one that they are a liar. Here A says
-"B is a liar or C is a knight", B says "A is a knight and C is a liar", C says "A is a liar". Knights
-always tell the truth and liars never. The answer names all in the same letters: ``Abc``. A puzzle is
-kept if exactly one assignment fits; all 2^people are tried, so the uniqueness is proved.
+A prompt like ``A&c,B|c,B      =`` tells what inhabitants A, B, C (up to D) say, in this order; a
+capital letter claims that somebody is a knight, a small one that they are a liar. Here A says "A is
+a knight and C is a liar", B says "B is a knight or C is a liar", C says "B is a knight". Knights
+always tell the truth and liars never. The answer names all in the same letters: ``aBC``. A puzzle
+is kept if exactly one assignment fits; all 2^people are tried, so the uniqueness is proved.
 
 Two ways of writing a solution (``written``); each ends with ``#`` and the answer::
 
-    direct   #Abc
-    chain    bac+#Abc
+    direct   #aBC
+    chain    acab+#aBC
 
 The chain tries the assignments in order, from all knights (``ABC``, ``ABc``, ``AbC``, …) to the one
 that fits, and writes for each the first inhabitant whose word does not fit, or ``+``.
@@ -88,7 +88,7 @@ def rows(
             new puzzles of it.
 
     Returns:
-        Dictionaries with ``prompt`` (``"b|C,A&c,a  ,   ="``), ``answer`` (``"Abc"``) and
+        Dictionaries with ``prompt`` (``"A&c,B|c,B      ="``), ``answer`` (``"aBC"``) and
         ``difficulty`` (how many people).
 
     Raises:

@@ -1,4 +1,4 @@
-"""`rlkd compare`: its options, and the grid that it runs. What is heavy loads in other processes."""
+"""`rlkd compare`: its options, and the grid that it runs. Heavy imports are other processes'."""
 
 import argparse
 import time
@@ -19,10 +19,10 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "compare",
         help="run algorithms side by side, over tasks and seeds",
-        description="Run, or go on with, every ALGORITHM (a YAML file with an `algorithm:` block, laid"
-        " over each task's file) on every task with every seed; write OUT/results.json (one record"
-        " per run), OUT/results.md (tables) and a page of plots. Runs are processes of one thread;"
-        " what is finished is kept, after a kill too. Exit code 1: a run failed; it is named, and"
+        description="Run, or go on with, every ALGORITHM (a YAML file with an `algorithm:` block,"
+        " laid over each task's file) on every task with every seed; write OUT/results.json (one"
+        " record per run), OUT/results.md (tables) and a page of plots. Runs are processes of one"
+        " thread; what is finished is kept, after a kill too. Exit code 1: a run failed; it is named, and"
         " tried again the next time.",
         usage="rlkd compare ALGORITHM.yaml [...] [--tasks TASK.yaml ...] [--seeds N] [--quick]"
         " [--block.key VALUE ...]",
@@ -47,8 +47,8 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("--dry-run", action="store_true", help="check the configs, list the runs")
     parser.add_argument("--table", action="store_true", help="run nothing: write tables and page")
-    return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs", "--redo",
-            "--dry-run", "--table"}  # fmt: skip
+    return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
+            "--redo", "--dry-run", "--table"}  # fmt: skip
 
 
 def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:

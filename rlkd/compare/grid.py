@@ -1,9 +1,9 @@
 """Which runs a comparison consists of: every algorithm on every task with every seed.
 
 An algorithm is a YAML file with an `algorithm:` block and whatever else it departs in (its
-components, `teacher: null`, a learning rate); a task is the config of a run without an algorithm. The
-algorithm's file is laid over the task's as a file over its `base:`. What makes runs comparable is
-the task's alone: an algorithm's file that sets it is refused.
+components, `teacher: null`, a learning rate); a task is the config of a run without an algorithm.
+The algorithm's file is laid over the task's as a file over its `base:`. What makes runs comparable
+is the task's alone: an algorithm's file that sets it is refused.
 """
 
 import time
@@ -155,9 +155,11 @@ def _refuse_own_budget(path: Path) -> None:
         own = [block] if keys is None else [f"{block}.{key}" for key in keys if key in given]
         if own:
             raise ConfigError(
-                f"{path}: {own[0]} is set by an algorithm's file.\n  found: {_value(tree, own[0])}\n"
-                "  note: students, problems and rollouts are the task's, or a comparison would be of"
-                f" budgets\n  do: set {own[0]} in the task's file, or on the command line for all"
+                f"{path}: {own[0]} is set by an algorithm's file.\n"
+                f"  found: {_value(tree, own[0])}\n"
+                "  note: students, problems and rollouts are the task's; otherwise a comparison would"
+                " be of budgets\n"
+                f"  do: set {own[0]} in the task's file, or on the command line for all"
             )
 
 

@@ -52,6 +52,7 @@ def run_job(job: Job, points: int = POINTS) -> Record:
             "train": round(trained - started, 1),
             "train_cpu": round(trained_cpu - started_cpu, 1),
             "measure": round(time.time() - trained, 1),
+            "measure_cpu": round(time.process_time() - trained_cpu, 1),
         },
         "settings": fingerprint(job.config),
         "command": job.command,

@@ -1,8 +1,8 @@
 """Jobs in processes of their own, as many at once as the machine has room.
 
 torch and TRL are imported once, in a server process that is forked for each job before it has
-computed anything. A job that crashes, is killed or raises takes nothing else down. Jobs whose caller
-dies end with it.
+computed anything. A job that crashes, is killed or raises takes nothing else down. Jobs whose
+caller dies end with it.
 """
 
 import contextlib

@@ -27,8 +27,8 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/epoch": ("passes over the training rows", "count"),
     "train/num_tokens": ("prompt and completion tokens seen so far, all ranks", "tokens"),
     "train/spent/generated_tokens": (
-        "tokens that the student has generated so far in training, all ranks, those of rollouts that"
-        " were thrown away too",
+        "tokens that the student has generated so far in training, all ranks, those of rollouts"
+        " that were thrown away too",
         "tokens",
     ),
     "train/spent/teacher_rows": (
