@@ -22,8 +22,8 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Run, or go on with, every ALGORITHM (a YAML file with an `algorithm:` block,"
         " laid over each task's file) on every task with every seed; write OUT/results.json (one"
         " record per run), OUT/results.md (tables) and a page of plots. Runs are processes of one"
-        " thread; what is finished is kept, after a kill too. Exit code 1: a run failed; it is named, and"
-        " tried again the next time.",
+        " thread; what is finished is kept, after a kill too. Exit code 1: a run failed; it is"
+        " named, and tried again the next time.",
         usage="rlkd compare ALGORITHM.yaml [...] [--tasks TASK.yaml ...] [--seeds N] [--quick]"
         " [--block.key VALUE ...]",
         allow_abbrev=False,

@@ -157,8 +157,8 @@ def _refuse_own_budget(path: Path) -> None:
             raise ConfigError(
                 f"{path}: {own[0]} is set by an algorithm's file.\n"
                 f"  found: {_value(tree, own[0])}\n"
-                "  note: students, problems and rollouts are the task's; otherwise a comparison would"
-                " be of budgets\n"
+                "  note: students, problems and rollouts are the task's, or a comparison would be"
+                " one of budgets\n"
                 f"  do: set {own[0]} in the task's file, or on the command line for all"
             )
 
