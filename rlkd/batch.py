@@ -38,6 +38,11 @@ class TokenBatch:
     """Factor on each token's surrogate, (B, 1) or (B, T): sampler correction, off-policy mask."""
     hard_B1: Tensor | None = None
     """True where the row's prompt is hard (x ∈ D_h); None where no difficulty is kept."""
+    correct_B1: Tensor | None = None
+    """True where the answer has the verifiable reward's full mark; None where that is not known."""
+    group_accuracy_B1: Tensor | None = None
+    """Share of such answers among the gradable ones of the row's group, NaN where none is gradable;
+    None where that is not known."""
 
     accumulation: float = 1.0
     """Micro-batches per optimiser step."""
@@ -77,10 +82,12 @@ class TokenBatch:
                     f"{name} has shape {tuple(value.shape)}; "
                     f"it must be ({shape[0]}, 1) or {tuple(shape)}"
                 )
-        if self.hard_B1 is not None and tuple(self.hard_B1.shape) != (shape[0], 1):
-            raise ValueError(
-                f"hard_B1 has shape {tuple(self.hard_B1.shape)}; it must be ({shape[0]}, 1)"
-            )
+        for name in ("hard_B1", "correct_B1", "group_accuracy_B1"):
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != (shape[0], 1):
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}; it must be ({shape[0]}, 1)"
+                )
         for name in ("old_logp_BT", "advantage_BT", "teacher_logp_BT", "ref_logp_BT", "weight_BT"):
             value = getattr(self, name)
             if value is not None and value.requires_grad:

@@ -30,7 +30,9 @@ class Shaped:
     reward_NG: Tensor
     """Rewards that become advantages."""
     known: dict[str, Tensor]
-    """(R,) per row: `shaped` reward, `hard` (x ∈ D_h), `band` (a place in `BANDS`)."""
+    """(R,) per row: `shaped` reward, `hard` (x ∈ D_h), `band` (a place in `BANDS`), `correct`
+    (the verifiable reward's full mark), `group_accuracy` (share of such rows among the gradable
+    ones of the group; NaN where none is)."""
     metrics: dict[str, float]
     """The same on every rank."""
 
@@ -83,5 +85,9 @@ class Grouping:
             "shaped": shaped_NG.reshape(-1),
             "hard": groups.hard_N.repeat_interleave(size),
             "band": band_of(groups.history_N).repeat_interleave(size),
+            "correct": correct_NG.reshape(-1),
+            "group_accuracy": (
+                (correct_NG & gradable_NG).sum(-1) / gradable_NG.sum(-1)
+            ).repeat_interleave(size),
         }
         return Shaped(shaped_NG, known, metrics)

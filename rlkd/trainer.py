@@ -409,7 +409,11 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             accumulation=accumulation,
             step_tokens_per_rank=tokens,
             max_completion_length=self.max_completion_length,
-            hard_B1=inputs["hard"].unsqueeze(1) if "hard" in inputs else None,
+            **{
+                f"{name}_B1": inputs[name].unsqueeze(1)
+                for name in ("hard", "correct", "group_accuracy")
+                if name in inputs
+            },
             progress=self.state.global_step / max(1, self.state.max_steps),
             entropy_coefficient=self.entropy_control.coefficient if self.entropy_control else 0.0,
         )

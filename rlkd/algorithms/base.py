@@ -84,6 +84,16 @@ class ClippedPolicyGradient(Algorithm):
     def log_ratio(self, batch: TokenBatch) -> Tensor:
         """The log-ratio that is clipped, (B, T), nats."""
 
+    def token_advantages(self, batch: TokenBatch) -> Tensor:
+        """The advantage of each token, (B, 1) or (B, T), without gradient: the group's, which an
+        algorithm may shape by what the teacher says of the tokens."""
+        return batch.advantage_BT
+
+    def further_loss(self, batch: TokenBatch) -> Tensor | None:
+        """A further loss per token, (B, T), added to the surrogate before both are reduced; the
+        weights of `batch.weight_BT` do not reach it. None: none."""
+        return None
+
     def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """More (sum, number) pairs to log; a subclass adds its own."""
         return {}
@@ -92,12 +102,16 @@ class ClippedPolicyGradient(Algorithm):
         return advantages.group_advantages(reward_NG, self.advantage_scale, self.advantage_eps)
 
     def loss(self, batch: TokenBatch) -> LossOutput:
+        advantage_BT = self.token_advantages(batch)
+        if advantage_BT is not batch.advantage_BT:
+            batch = batch.replace(advantage_BT=advantage_BT)
         log_ratio_BT = self._at_level(self.log_ratio(batch), batch)
-        loss_BT = surrogates.clipped_surrogate(
-            log_ratio_BT, batch.advantage_BT, self.clip_low, self.clip_high, self.dual_clip
-        )
+        loss_BT = self.surrogate(log_ratio_BT, batch)
         if batch.weight_BT is not None:
             loss_BT = loss_BT * batch.weight_BT
+        further_BT = self.further_loss(batch)
+        if further_BT is not None:
+            loss_BT = loss_BT + further_BT
         means = {"entropy": batch.token_sum(batch.entropy_BT)}
         if self.beta > 0.0:
             kl_BT = self._reference_kl(batch)
@@ -105,6 +119,12 @@ class ClippedPolicyGradient(Algorithm):
             means["kl"] = batch.token_sum(kl_BT)
         means |= self._clip_shares(log_ratio_BT, batch) | self.measures(batch)
         return LossOutput(self._reduce(loss_BT, batch), means)
+
+    def surrogate(self, log_ratio_BT: Tensor, batch: TokenBatch) -> Tensor:
+        """The loss per token of the log-ratio, (B, T) or (B, 1): PPO's, clipped on both sides."""
+        return surrogates.clipped_surrogate(
+            log_ratio_BT, batch.advantage_BT, self.clip_low, self.clip_high, self.dual_clip
+        )
 
     def _at_level(self, log_ratio_BT: Tensor, batch: TokenBatch) -> Tensor:
         if self.ratio_level == "sequence":

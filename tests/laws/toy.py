@@ -34,6 +34,8 @@ class Rollouts:
     weight_BT: Tensor
     is_eos_BT: Tensor
     hard_B1: Tensor
+    correct_B1: Tensor
+    group_accuracy_B1: Tensor
 
     def rows(self, index) -> "Rollouts":
         return Rollouts(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -85,6 +87,9 @@ def rollouts(
         is_eos_BT=position_T == length_B[:, None] - 1,
         # In every split some micro-batches are all hard, some all easy, some mixed.
         hard_B1=torch.tensor([1, 1, 0, 0, 0, 1, 1, 0], dtype=torch.bool)[:, None],
+        # Groups of two: mixed, mixed, all wrong, all right.
+        correct_B1=torch.tensor([1, 0, 1, 0, 0, 0, 1, 1], dtype=torch.bool)[:, None],
+        group_accuracy_B1=torch.tensor([0.5, 0.5, 0.5, 0.5, 0, 0, 1, 1], dtype=dtype)[:, None],
     )
     if off_policy == 0.0:
         return replace(made, old_logp_BT=logps(theta_TV, token_BT))
