@@ -10,6 +10,8 @@ from rlkd.compare.grid import Job
 from rlkd.config import ConfigError
 
 QUICK = ("--optim.steps=16", "--data.eval.size=100")
+MARKS = ("<!-- made by rlkd compare -->", "<!-- end -->")
+"""Around the table of a page."""
 _QUICK_SEEDS = 2
 _SEEDS = 5
 
@@ -31,7 +33,7 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("algorithms", metavar="ALGORITHM", nargs="+", type=Path)
     parser.add_argument(
         "--tasks", nargs="+", type=Path, default=[],
-        help="YAML files of tasks (default: those in tasks/ beside the first algorithm)",
+        help="YAML files of tasks (default: those in tasks/ beside an algorithm)",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, help=f"how many, from 0 ({_SEEDS}; --quick: 2)")
     parser.add_argument("--seed", type=int, action="append", help="only this one; may be repeated")
@@ -47,7 +49,8 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("--dry-run", action="store_true", help="check the configs, list the runs")
     parser.add_argument("--table", action="store_true", help="run nothing: write tables and page")
-    return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
+    parser.add_argument("--readme", type=Path, help="put the main table into this page too")
+    return {"--help", "--readme", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
             "--redo", "--dry-run", "--table"}  # fmt: skip
 
 
@@ -59,7 +62,7 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
         overrides = [*QUICK, *overrides]
     out = arguments.out or Path("runs/compare-quick" if arguments.quick else "configs/evidence")
     runs = arguments.runs or Path("runs/compare-quick" if arguments.quick else "runs/compare")
-    tasks = arguments.tasks or _tasks_beside(arguments.algorithms[0])
+    tasks = arguments.tasks or _tasks_beside(arguments.algorithms)
     found = grid.jobs(arguments.algorithms, tasks, _seeds(arguments), runs, overrides)
     for job in {(job.algorithm, job.task): job for job in found}.values():
         job.config.build_algorithm()  # a wrong field is told before the first run starts
@@ -76,6 +79,8 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
     kept = records.read(path)
     records.write_whole(out / "results.md", table.page(kept))
     page.write(kept, runs / "compare.html")
+    if arguments.readme is not None:
+        put_table(arguments.readme, f"{table.main_table(kept)}\n\n{table.NOTE}")
     print(f"\n{table.main_table(kept)}\n\nrecords {path}\ntables  {out / 'results.md'}")
     print(f"page    {runs / 'compare.html'}")
     for failure in failures:
@@ -118,11 +123,29 @@ def _seeds(arguments: argparse.Namespace) -> list[int]:
     return list(range(number))
 
 
-def _tasks_beside(algorithm: Path) -> list[Path]:
-    folder = algorithm.parent / "tasks"
-    found = sorted(folder.glob("*.yaml"))
-    if not found:
+def _tasks_beside(algorithms: Sequence[Path]) -> list[Path]:
+    for algorithm in algorithms:
+        found = sorted((algorithm.parent / "tasks").glob("*.yaml"))
+        if found:
+            return found
+    raise ConfigError(
+        f"rlkd compare: there is no task in {algorithms[0].parent / 'tasks'}.\n"
+        "  do: add --tasks TASK.yaml [...]"
+    )
+
+
+def put_table(readme: Path, text: str) -> None:
+    """Write the main table between the two marks of a page.
+
+    Raises:
+        ConfigError: the page has not both marks.
+    """
+    page_text = readme.read_text(encoding="utf-8")
+    before, opened, rest = page_text.partition(MARKS[0])
+    _, closed, after = rest.partition(MARKS[1])
+    if not opened or not closed:
         raise ConfigError(
-            f"rlkd compare: there is no task in {folder}.\n  do: add --tasks TASK.yaml [...]"
+            f"rlkd compare: {readme} has no place for the table.\n"
+            f"  do: write {MARKS[0]} and, on a later line, {MARKS[1]}"
         )
-    return found
+    records.write_whole(readme, f"{before}{opened}\n{text}\n{closed}{after}")

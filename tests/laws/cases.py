@@ -3,6 +3,7 @@
 A field that excuses a row from a law holds the reason, and the reason is shown by a test.
 """
 
+import os
 from dataclasses import dataclass, fields, replace
 
 from rlkd.algorithms.base import Algorithm
@@ -14,6 +15,7 @@ from rlkd.algorithms.grpo import GRPO
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.algorithms.rlad import RLAD
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
+from rlkd.refs import resolve
 
 
 @dataclass(frozen=True)
@@ -174,3 +176,7 @@ CASES = [
     rlad("sequence", ratio_level="sequence", reduction="dapo"),
     rlad("sequence, dual clip", ratio_level="sequence", dual_clip=1.5, beta=0.1),
 ]
+
+# Rows of somebody's own project, as module:name: RLKD_CASES=my_project.laws:CASES
+if os.environ.get("RLKD_CASES"):
+    CASES += resolve(os.environ["RLKD_CASES"], place="RLKD_CASES")
