@@ -50,8 +50,8 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--dry-run", action="store_true", help="check the configs, list the runs")
     parser.add_argument("--table", action="store_true", help="run nothing: write tables and page")
     parser.add_argument("--readme", type=Path, help="put the main table into this page too")
-    return {"--help", "--readme", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
-            "--redo", "--dry-run", "--table"}  # fmt: skip
+    return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
+            "--redo", "--dry-run", "--table", "--readme"}  # fmt: skip
 
 
 def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:

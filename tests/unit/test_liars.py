@@ -1,6 +1,5 @@
 """Knights and liars: one solution each, and a chain that leads to it."""
 
-import re
 from collections import Counter
 from itertools import product
 
@@ -16,23 +15,23 @@ def brute_force(prompt: str) -> list[str]:
     """All solutions of a puzzle as its prompt tells it, found without the environment's code."""
     said = [text.strip() for text in prompt.removesuffix("=").split(",") if text.strip()]
     found = []
-    for letters in product(*zip("ABCD", "abcd", strict=True)):
-        roles = letters[: len(said)]
-        true = [eval(re.sub(r"[A-Da-d]", lambda m: str(m[0] in roles), t)) for t in said]
-        if all(roles[i].isupper() == true[i] for i in range(len(said))):
+    for roles in product(*list(zip("ABCD", "abcd", strict=True))[: len(said)]):
+        values = {letter: letter in roles for letter in "ABCDabcd"}
+        true = [eval(text, values) for text in said]
+        if all(role.isupper() == bool(said_so) for role, said_so in zip(roles, true, strict=True)):
             found.append("".join(roles))
     return found
 
 
 def test_each_puzzle_has_the_one_solution_that_its_row_names():
     for row in ROWS:
-        assert set(brute_force(row["prompt"])) == {row["answer"]}, row
+        assert brute_force(row["prompt"]) == [row["answer"]], row
         assert row["difficulty"] == len(row["answer"])
     assert set(Counter(row["difficulty"] for row in ROWS)) == {2, 3, 4}
 
 
 def test_the_example_of_the_docstring():
-    assert brute_force("A&c,B|c,B      =")[0] == "aBC"
+    assert brute_force("A&c,B|c,B      =") == ["aBC"]
     said = [("and", ("knight", 0), ("knave", 2)), ("or", ("knight", 1), ("knave", 2)),
             ("knight", 1)]  # fmt: skip
     marks = []
@@ -57,7 +56,7 @@ def test_the_number_of_inhabitants_has_bounds():
     with pytest.raises(ValueError, match="2 <= min_people <= max_people <= 4"):
         liars.rows("train", 5, max_people=5)
     with pytest.raises(ValueError, match="raise max_people"):
-        liars.rows("train", 500, max_people=2)
+        liars.rows("train", 130, max_people=2)
 
 
 def test_an_answer_must_name_all_after_the_one_sign():
