@@ -208,8 +208,9 @@ def write_readme(folder: Path, seed: int, table: list[str], minutes: float) -> N
 
 Made by `scripts/make_tiny_models --seed {seed}` on {datetime.date.today().isoformat()} in
 {minutes:.0f} minutes (torch {torch.__version__}, {platform.machine()}); `scripts/make_tiny_models
---check` measures them again. float32 safetensors, one shared character tokenizer, random
-initialisation: no pretrained weights, no data but the training problems of `envs/arithmetic.py`.
+--check` measures them again. float32 safetensors, a character tokenizer per task, random
+initialisation: no pretrained weights, no data but the training problems of `envs/arithmetic.py` and
+`envs/liars.py`.
 
 2,000 held-out problems, at most {MAX_COMPLETION} tokens an answer:
 
@@ -218,7 +219,8 @@ initialisation: no pretrained weights, no data but the training problems of `env
 The student was taught mostly direct answers, some chains with slips in them, and a few verbose
 chains; the teacher only chains, without slips. The reasoner (for `configs/evidence`) was taught
 mostly verbose chains, direct answers mainly to short problems, and one operation in ten wrong. The
-recipes:
+liars' student (for `rlkd compare`) was taught direct answers and chains about equally, with slips, and
+nearly every "or" as "either … or"; their teacher only chains, without slips. The recipes:
 
 {recipes}
 """
