@@ -93,8 +93,9 @@ def jobs(
                     [*words, *overrides],
                     str(task),
                 )
-                command = ["rlkd compare", str(algorithm), "--tasks", str(task), "--seed"]
-                command += [str(seed), *overrides]
+                # Elsewhere: in the records' own folder it is done already.
+                again = f"--seed {seed} --out runs/again --runs runs/again"
+                command = ["rlkd compare", str(algorithm), "--tasks", str(task), again, *overrides]
                 found.append(Job(algorithm.stem, task.stem, seed, config, ruler, " ".join(command)))
     return found
 

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+_MOST_CHARACTERS = 300
 
 
 @dataclass
@@ -121,7 +124,8 @@ def _outcome(ended: _Running, logs: Sequence[Path]) -> Outcome:
         result, error = None, f"its process {how}"
     ended.process.join()
     if error is not None:
-        error = f"{error.splitlines()[0]} (see {logs[ended.number]})"
+        told = textwrap.shorten(error, _MOST_CHARACTERS, placeholder=" …")
+        error = f"{told} (see {logs[ended.number]})"
     return Outcome(ended.number, result, error)
 
 

@@ -17,7 +17,9 @@ def test_check_measures_what_the_readme_says():
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-2000:]
     said = (MODELS / "README.md").read_text()
-    measured = [line for line in done.stdout.splitlines() if line.startswith(("| tiny_", "| liars_"))]
+    measured = [
+        line for line in done.stdout.splitlines() if line.startswith(("| tiny_", "| liars_"))
+    ]
     assert len(measured) == 10
     for line in measured:
         name, _, decoding, accuracy, formed = [cell.strip() for cell in line.split("|")[1:6]]

@@ -203,7 +203,7 @@ def test_a_job_that_crashes_takes_nothing_else_down(tmp_path):
     found = {whats[outcome.number]: outcome for outcome in outcomes}
     assert found["fine"].result == ("fine", "1")
     assert found["also fine"].error is None
-    assert found["raise"].error == f"ValueError: bad luck (see {logs[0]})"
+    assert found["raise"].error == f"ValueError: bad luck and more (see {logs[0]})"
     assert "killed by signal 9" in found["die"].error
     assert found["exit"].error.startswith("SystemExit: 4")
     assert "bad luck\nand more" in logs[0].read_text()
