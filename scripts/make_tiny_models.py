@@ -219,8 +219,8 @@ initialisation: no pretrained weights, no data but the training problems of `env
 The student was taught mostly direct answers, some chains with slips in them, and a few verbose
 chains; the teacher only chains, without slips. The reasoner (for `configs/evidence`) was taught
 mostly verbose chains, direct answers mainly to short problems, and one operation in ten wrong. The
-liars' student (for `rlkd compare`) was taught direct answers and chains about equally, with slips, and
-nearly every "or" as "either … or"; their teacher only chains, without slips. The recipes:
+liars' student (for `rlkd compare`) was taught direct answers and chains about equally, with slips,
+and nearly every "or" as "either … or"; their teacher only chains, without slips. The recipes:
 
 {recipes}
 """
