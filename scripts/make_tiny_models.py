@@ -12,8 +12,8 @@ from which the chain goes on). So it knows how to work the problem out but prefe
 when sampled it slips often, though its most likely chain is right. The reasoner (for
 scripts/evidence) is a student of another kind: it writes at length where it need not, answers short
 problems at once now and then, and has learnt some operations wrong. Student and teacher of
-knights and liars (for rlkd compare) differ as the first two do; that student also takes nearly
-every "or" for "either … or".
+knights and liars (for rlkd compare) differ as the first two do, but that student is the teacher
+after some bad lessons: direct answers, slips, and most times "either … or" where it says "or".
 """
 
 import argparse
@@ -59,20 +59,22 @@ RECIPES = {
         slip=0.08,
         stuck=0.95,
     ),
-    "liars_student": Recipe(
-        64,
-        3,
-        192,
-        1500,
-        96,
-        3e-3,
-        direct=0.6,
-        longing=0.1,
-        slip=0.15,
-        stuck=0.9,
-        task="liars",
-    ),
     "liars_teacher": Recipe(96, 4, 288, 2500, 64, 4e-3, task="liars", people=(1, 3, 6)),
+    "liars_student": Recipe(
+        96,
+        4,
+        288,
+        400,
+        64,
+        1e-3,
+        direct=0.5,
+        longing=0.05,
+        slip=0.12,
+        stuck=0.9,
+        examples=30_000,
+        task="liars",
+        start="liars_teacher",
+    ),
 }
 
 
@@ -128,10 +130,16 @@ def make_examples(
     return ids, labels
 
 
-def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Plain supervised next-token training on written solutions."""
+def train(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path
+) -> LlamaForCausalLM:
+    """Plain supervised next-token training on written solutions; `folder` has the models made
+    before."""
     torch.manual_seed(seed)
-    model = make_model(recipe, tokenizer)
+    if recipe.start is None:
+        model = make_model(recipe, tokenizer)
+    else:
+        model = LlamaForCausalLM.from_pretrained(folder / recipe.start).train()
     ids, labels = make_examples(recipe, tokenizer, random.Random(seed))
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -219,8 +227,9 @@ initialisation: no pretrained weights, no data but the training problems of `env
 The student was taught mostly direct answers, some chains with slips in them, and a few verbose
 chains; the teacher only chains, without slips. The reasoner (for `configs/evidence`) was taught
 mostly verbose chains, direct answers mainly to short problems, and one operation in ten wrong. The
-liars' student (for `rlkd compare`) was taught direct answers and chains about equally, with slips,
-and nearly every "or" as "either … or"; their teacher only chains, without slips. The recipes:
+liars' teacher (for `rlkd compare`) was taught only chains, without slips; their student is that
+teacher after lessons of direct answers and of chains with slips and with most an "or" taken for
+"either … or". The recipes:
 
 {recipes}
 """
@@ -252,7 +261,8 @@ def main() -> None:
         recipe = RECIPES[name]
         tokenizer = make_tokenizer(TASKS[recipe.task].characters)
         print(f"{name}: {recipe}", flush=True)
-        train(recipe, tokenizer, arguments.seed).save_pretrained(arguments.out / name)
+        model = train(recipe, tokenizer, arguments.seed, arguments.out)
+        model.save_pretrained(arguments.out / name)
         tokenizer.save_pretrained(arguments.out / name)
     minutes = (time.perf_counter() - started) / 60
     table = report(arguments.out)

@@ -22,7 +22,8 @@ class Recipe:
     second takes ``longing`` from it. ``verbose`` is a share of the other solutions, ``slip`` the
     chance of a slip in each partial result or mark. ``stuck`` is the chance that a partial result
     of one of the operations that ``misremembered`` names is its wrong digit; of liars, that an "or"
-    is taken for "either … or". ``people`` weighs puzzles of two, three and four inhabitants.
+    is taken for "either … or". ``people`` weighs puzzles of two, three and four
+    inhabitants. ``start`` names the model whose weights it starts from; None: random ones.
     """
 
     hidden: int
@@ -40,6 +41,7 @@ class Recipe:
     examples: int = 60_000
     task: str = "arithmetic"
     people: tuple[int, int, int] = (1, 1, 1)
+    start: str | None = None
 
 
 def misremembered(value: int, operator: str, term: int) -> int | None:

@@ -9,7 +9,7 @@ from rlkd.compare import grid, processes, records
 from rlkd.compare.grid import Job
 from rlkd.config import ConfigError
 
-QUICK = ("--optim.steps=16", "--data.eval.size=100")
+QUICK = ("--optim.steps=12", "--data.eval.size=100")
 MARKS = ("<!-- made by rlkd compare -->", "<!-- end -->")
 """Around the table of a page."""
 _QUICK_SEEDS = 2

@@ -15,8 +15,8 @@ from rlkd.compare.measuring import SAMPLES, Figures, Ruler
 from rlkd.compare.records import Record, fingerprint
 from rlkd.config import RunConfig
 
-POINTS = 6
-"""Measured students on the way: after each sixth of the steps; and the one at the start."""
+POINTS = 4
+"""Measured students on the way: after each quarter of the steps; and the one at the start."""
 
 
 def run_job(job: Job, points: int = POINTS) -> Record:
