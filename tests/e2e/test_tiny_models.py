@@ -9,7 +9,7 @@ MODELS = ROOT / "configs" / "models"
 
 
 def test_together_they_are_small():
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 5_800_000
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 7_200_000
 
 
 def test_check_measures_what_the_readme_says():
@@ -31,5 +31,7 @@ def test_check_measures_what_the_readme_says():
             assert float(formed) >= 0.95
             if name.endswith("_teacher"):
                 assert float(accuracy) > 0.95
-            elif name.endswith("_student"):
+            elif name == "tiny_student":
                 assert 0.35 <= float(accuracy) <= 0.65
+        elif name == "liars_student":
+            assert 0.3 <= float(accuracy) <= 0.6
