@@ -1,10 +1,11 @@
 """Another reward, given only what follows the thinking block."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from rewards.completion import after_thinking, text_of
 from rewards.inner import carries_check, scores
+from rlkd.refs import resolve
 
 
 @carries_check
@@ -33,6 +34,27 @@ def answer_span(
         ConfigError, ValueError: see ``rewards.inner.scores``.
     """
     return scores(of, of_kwargs, [_cut(c, must_think) for c in completions], columns)
+
+
+def answers(
+    completions: list,
+    *,
+    of: str,
+    of_kwargs: Mapping[str, Any] | None = None,
+    must_think: bool = False,
+    **columns: Any,
+) -> list[Hashable | None] | None:
+    """What is voted on: what the reward ``of`` takes for the answers. None where that does not say
+    which are the same. ``answer_span`` carries this as its attribute ``answers``.
+    """
+    inner = getattr(resolve(of, place="of", want_callable=True), "answers", None)
+    if inner is None:
+        return None
+    cut = [_cut(completion, must_think) for completion in completions]
+    return inner(completions=cut, **columns, **(of_kwargs or {}))
+
+
+answer_span.answers = answers  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _cut(completion: Any, must_think: bool) -> Any:

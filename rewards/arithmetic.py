@@ -37,6 +37,13 @@ def accuracy(completions: list, answer: list, **columns: Any) -> list[float | No
     ]
 
 
+def answers(completions: list, **columns: Any) -> list[int | None]:
+    """The number that each completion gives, None if it is not well formed: what counts as the
+    same answer where answers are voted on. ``accuracy`` carries this as its attribute ``answers``.
+    """
+    return [_number(completion) for completion in completions]
+
+
 def well_formed(completions: list, **columns: Any) -> list[float | None]:
     """1.0 where the completion is written in the format (right or wrong), else 0.0."""
     return [0.0 if _number(completion) is None else 1.0 for completion in completions]
@@ -52,3 +59,6 @@ def _number(completion: Any) -> int | None:
     """The answer that a completion gives, or None if it is not well formed."""
     match = _WELL_FORMED.fullmatch(text_of(completion))
     return int(match.group(1)) if match else None
+
+
+accuracy.answers = answers  # pyright: ignore[reportFunctionMemberAccess]

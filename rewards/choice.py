@@ -61,6 +61,16 @@ def accuracy(completions: list, answer: list, **columns: Any) -> list[float | No
     return result
 
 
+def answers(completions: list, **columns: Any) -> list[frozenset[str] | None]:
+    """The letters that each completion settles on, None where there are none: what is voted on.
+    ``accuracy`` carries this as its attribute ``answers``.
+    """
+    return [_settled(completion) or None for completion in completions]
+
+
+accuracy.answers = answers  # pyright: ignore[reportFunctionMemberAccess]
+
+
 def _settled(completion: Any) -> frozenset[str]:
     """The letters that the last explicit place names, with those joined to it by "and" or "or"."""
     text = (after_thinking(text_of(completion)) or "")[-_TAIL:]

@@ -6,6 +6,7 @@ numbers, and may be followed by ``= target``. Values are exact fractions.
 """
 
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
 from rewards.completion import answer_of
@@ -47,18 +48,45 @@ def accuracy(
     ]
 
 
+def answers(completions: list, **columns: Any) -> list[Hashable | None]:
+    """What is voted on: the value of each expression, the numbers that it uses, and what it is said
+    to equal, where that is another value; None where there is no expression. ``accuracy`` carries
+    this as its attribute ``answers``.
+    """
+    found: list[Hashable | None] = []
+    for completion in completions:
+        expression, right = _parts(answer_of(completion))
+        try:
+            value, used = evaluate(expression)
+        except ValueError:
+            found.append(None)
+        else:
+            said = None if right == str(value) else right
+            found.append((value, tuple(sorted(used)), said))
+    return found
+
+
+accuracy.answers = answers  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _parts(answer: str) -> tuple[str, str | None]:
+    """The expression, and what it is said to equal (None: nothing is said)."""
+    line = answer.rsplit("\n", 1)[-1].strip(" $.")
+    expression, equals, right = line.partition("=")
+    return expression, right.strip() if equals else None
+
+
 def _graded(answer: str, given: Any, goal: Any, use_all: bool, legal: float) -> float | None:
     if not isinstance(given, list | tuple) or not given or not _whole(goal):
         return None
     if not all(_whole(number) and number >= 0 for number in given):
         return None
-    line = answer.rsplit("\n", 1)[-1].strip(" $.")
-    expression, equals, right = line.partition("=")
+    expression, right = _parts(answer)
     try:
         value, used = evaluate(expression)
     except ValueError:
         return 0.0
-    if equals and right.strip() != str(goal):
+    if right is not None and right != str(goal):
         return 0.0
     surplus, missing = Counter(used) - Counter(given), Counter(given) - Counter(used)
     if surplus or (use_all and missing):

@@ -8,6 +8,7 @@ JSON.
 import json
 import re
 import unicodedata
+from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any
 
@@ -57,6 +58,31 @@ def json_value(completions: list, answer: list, **columns: Any) -> list[float | 
         gold = _loads(wanted) if isinstance(wanted, str) else None
         result.append(None if gold is None else float(_loads(_written(completion)) == gold))
     return result
+
+
+def _texts(completions: list, *, ignore_case: bool = False, **columns: Any) -> list[str | None]:
+    """What is voted on: the text that ``text`` compares, None where it is empty."""
+    return [_plain(answer_of(completion), ignore_case) or None for completion in completions]
+
+
+def _json_values(completions: list, **columns: Any) -> list[Hashable | None]:
+    """What is voted on: the value that ``json_value`` compares, None where there is none."""
+    values = [_loads(_written(completion)) for completion in completions]
+    return [None if value is None else _frozen(value) for value in values]
+
+
+def _frozen(value: tuple) -> Hashable:
+    """A tagged value that can be a dictionary's key; equal ones stay equal."""
+    kind, content = value
+    if kind == "object":
+        content = frozenset((key, _frozen(item)) for key, item in content.items())
+    elif kind == "array":
+        content = tuple(_frozen(item) for item in content)
+    return kind, content
+
+
+text.answers = _texts  # pyright: ignore[reportFunctionMemberAccess]
+json_value.answers = _json_values  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _check(completions: list, answer: list) -> None:

@@ -40,6 +40,25 @@ def accuracy(completions: list, answer: list, **columns: Any) -> list[float | No
     return values
 
 
+def answers(
+    completions: list, answer: list, **columns: Any
+) -> list[frozenset[tuple[str, frozenset[str]]] | None]:
+    """The roles that each completion gives to the people of the puzzle, None where it gives none:
+    what is voted on. ``accuracy`` carries this as its attribute ``answers``.
+    """
+    said = [
+        frozenset(
+            (name, frozenset(roles)) for name, roles in claims.items() if name in (gold or {})
+        )
+        for completion, gold in _pairs(completions, answer)
+        for claims in [_claims(answer_of(completion))]
+    ]
+    return [claims or None for claims in said]
+
+
+accuracy.answers = answers  # pyright: ignore[reportFunctionMemberAccess]
+
+
 def graded(completions: list, answer: list, **columns: Any) -> list[float | None]:
     """-2 for a wrong format, -1 for an unreadable answer, -0.5 for a wrong one, +2 for the right.
 

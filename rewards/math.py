@@ -10,6 +10,7 @@ from typing import Any
 from rewards.completion import text_of
 from rlkd.grading import check_golds, grade_many
 from rlkd.grading.engine import require_math_verify
+from rlkd.grading.same import same_answers
 
 
 def accuracy(
@@ -65,9 +66,24 @@ def check_rows(answer: list, math_verify: bool = False, **columns: Any) -> dict[
     return check_golds([_as_text(gold) for gold in answer])
 
 
+def answers(
+    completions: list, deadline_s: float = 1.0, math_verify: bool = False, **columns: Any
+) -> list[str | None]:
+    """The final answer of each completion to one row, the same text where two are equal as
+    mathematics, None where there is none: what is voted on. ``accuracy`` carries this as its
+    attribute ``answers``.
+    """
+    return same_answers(
+        [text_of(completion) for completion in completions],
+        deadline_s=deadline_s,
+        math_verify=math_verify,
+    )
+
+
 def _as_text(gold: Any) -> Any:
     """A number as it is written, as files of data often have it; anything else as it is."""
     return str(gold) if isinstance(gold, (int, float)) and not isinstance(gold, bool) else gold
 
 
 accuracy.check_rows = check_rows  # pyright: ignore[reportFunctionMemberAccess]
+accuracy.answers = answers  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,5 +1,5 @@
-"""TokenBatch: everything a loss may read. Groups: everything that a shaping of rewards may read.
-The one place where shapes are checked."""
+"""TokenBatch: everything a loss may read, Distributions where it reads the whole vocabulary.
+Groups: everything that a shaping of rewards may read. The one place where shapes are checked."""
 
 import dataclasses
 from dataclasses import dataclass, fields
@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from rlkd.objectives.chunked import CHUNK_LOGITS, Head, chunked_divergence
+from rlkd.objectives.vocabulary import Divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,16 @@ class TokenBatch:
     group_accuracy_B1: Tensor | None = None
     """Share of such answers among the gradable ones of the row's group, NaN where none is gradable;
     None where that is not known."""
+    off_policy_B1: Tensor | None = None
+    """True where the teacher wrote the answer (a trace), and not the student; None: nowhere. There
+    too old_logp_BT is the student's, as it was when the batch was drawn: the policy that wrote the
+    trace is not known (LUFFY's π_φ := 1 is in its objective, not here)."""
+
+    distributions: "Distributions | None" = None
+    """What gives student and teacher over the whole vocabulary; None where only sampled tokens are
+    compared."""
+    divergence_BT: Tensor | None = None
+    """What an algorithm made of these, with gradient; None until then."""
 
     accumulation: float = 1.0
     """Micro-batches per optimiser step."""
@@ -67,6 +80,7 @@ class TokenBatch:
             "teacher_logp_BT",
             "ref_logp_BT",
             "is_eos_BT",
+            "divergence_BT",
         )
         for field in fields(self):
             value = getattr(self, field.name)
@@ -82,7 +96,7 @@ class TokenBatch:
                     f"{name} has shape {tuple(value.shape)}; "
                     f"it must be ({shape[0]}, 1) or {tuple(shape)}"
                 )
-        for name in ("hard_B1", "correct_B1", "group_accuracy_B1"):
+        for name in ("hard_B1", "correct_B1", "group_accuracy_B1", "off_policy_B1"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (shape[0], 1):
                 raise ValueError(
@@ -92,6 +106,8 @@ class TokenBatch:
             value = getattr(self, name)
             if value is not None and value.requires_grad:
                 raise ValueError(f"{name} carries a gradient; only logp_BT and entropy_BT may")
+        if self.distributions is not None:
+            self.distributions.check(shape)
         self._blank_masked()
 
     def _blank_masked(self) -> None:
@@ -126,6 +142,14 @@ class TokenBatch:
         """The constant of `dr_grpo`: tokens."""
         return self.max_completion_length or self.mask_BT.shape[1]
 
+    def off_policy_BT(self) -> Tensor | None:
+        """Where the teacher wrote the token, (B, T); None: nowhere."""
+        return None if self.off_policy_B1 is None else self.off_policy_B1.expand_as(self.mask_BT)
+
+    def on_policy_BT(self) -> Tensor | None:
+        """Where the student wrote the token, (B, T); None: everywhere."""
+        return None if self.off_policy_B1 is None else ~self.off_policy_B1.expand_as(self.mask_BT)
+
     def token_sum(self, value_BT: Tensor, where_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(Σ value, number) over the counted tokens, restricted to `where_BT`: both detached.
 
@@ -136,6 +160,53 @@ class TokenBatch:
         value_BT = value_BT.detach().expand_as(self.mask_BT)
         # where() and not a product: 0 · inf is NaN.
         return torch.where(keep_BT, value_BT, 0.0).sum(), keep_BT.sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distributions:
+    """The next-token distributions of student and teacher at every place of a TokenBatch, as hidden
+    states and heads: the logits are made where they are needed, some positions at a time."""
+
+    student_BTH: Tensor
+    """The student's last hidden states, which its head reads to predict each token. Has a
+    gradient."""
+    student_head: Head
+    teacher_BTH: Tensor
+    """The teacher's, in its own dtype and of its own width. No gradient."""
+    teacher_head: Head
+    temperature: float = 1.0
+    """Divides the student's logits."""
+    teacher_temperature: float = 1.0
+    """Divides the teacher's."""
+    chunk_logits: int = CHUNK_LOGITS
+    """Numbers in one chunk of logits; see `rlkd.objectives.chunked`."""
+
+    def check(self, shape: torch.Size) -> None:
+        """Raise ValueError unless there is a hidden state for each place of a (B, T) batch."""
+        for name in ("student_BTH", "teacher_BTH"):
+            found = tuple(getattr(self, name).shape)
+            if len(found) != 3 or found[:2] != tuple(shape):
+                raise ValueError(
+                    f"{name} has shape {found}; it must be ({shape[0]}, {shape[1]}, H)"
+                )
+        if self.teacher_BTH.requires_grad:
+            raise ValueError("teacher_BTH carries a gradient; only the student's may")
+
+    def divergence(self, divergence: Divergence, mask_BT: Tensor) -> Tensor:
+        """D(teacher, student) at the counted places, (B, T), nats, with gradient in the student's
+        hidden states and head; 0 at the others, whose hidden states are not read."""
+        counted_BT = mask_BT.bool()
+        value_N = chunked_divergence(
+            divergence,
+            self.student_BTH[counted_BT],
+            self.student_head,
+            self.teacher_BTH[counted_BT],
+            self.teacher_head,
+            self.temperature,
+            self.teacher_temperature,
+            self.chunk_logits,
+        )
+        return value_N.new_zeros(counted_BT.shape).masked_scatter(counted_BT, value_N)
 
 
 @dataclass(frozen=True, kw_only=True)

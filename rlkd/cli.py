@@ -15,12 +15,13 @@ from rlkd.config.help import describe_fields, list_blocks
 from rlkd.doctor.commands import add_doctor, doctor
 from rlkd.door import check_at_door
 from rlkd.errors import nearest
-from rlkd.export import newest_model
+from rlkd.evaluation import commands as evaluating
 from rlkd.geometry import geometry
 from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Broken, Stopped
+from rlkd.traces.commands import add_traces, traces
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
 
@@ -31,12 +32,14 @@ examples:
   torchrun --nproc_per_node 2 scripts/train.py configs/quickstart.yaml --run.processes 2
   rlkd train runs/alpha-0.3 --resume
   rlkd eval runs/alpha-0.3 --size 1000
+  rlkd eval runs/alpha-0.3 --samples 16 --temperature 1.0
   rlkd export runs/alpha-0.3 models/alpha-0.3
   rlkd difficulty runs/alpha-0.3 --band hard
   rlkd curves runs/alpha-0.3 runs/quickstart --out curves.png
   rlkd doctor configs/quickstart.yaml
   rlkd plan configs/quickstart.yaml
   rlkd audit configs/quickstart.yaml
+  rlkd traces configs/luffy.yaml --samples 4 --out traces.jsonl
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
   rlkd compare configs/evidence/compare/*.yaml --seeds 5
@@ -85,7 +88,8 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
     if arguments.help_config:
         chosen = configs.load(arguments.config, overrides) if arguments.config else None
         uses = [block.use for block in chosen.components] if chosen else []
-        print(describe_fields(chosen.algorithm.use if chosen else None, uses))
+        then = [block.use for block in chosen.then] if chosen else []
+        print(describe_fields(chosen.algorithm.use if chosen else None, uses, then))
         return 0
     if arguments.config is None:
         raise ConfigError("rlkd train: which CONFIG?\n  do: rlkd train configs/NAME.yaml")
@@ -146,56 +150,6 @@ def _dry_run(config: RunConfig) -> None:
         sys.dont_write_bytecode = before
 
 
-def _eval(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    short = {
-        "--data.eval.size": arguments.size,
-        "--eval.max_completion_length": arguments.max_completion_length,
-        "--eval.batch_size": arguments.batch_size,
-    }
-    for place, value in short.items():
-        if value is not None:
-            overrides = [*overrides, f"{place}={value}"]
-    model, path = locate(Path(arguments.target), arguments.config)
-    config = configs.load(path, overrides)
-    if config.data.eval is None:
-        raise ConfigError(
-            f"data.eval: {path} has no held-out rows (null); set data.eval to evaluate"
-        )
-    from rlkd import run
-
-    for name, value in run.evaluate(model, config).items():
-        print(f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}")
-    return 0
-
-
-def locate(target: Path, config: Path | None) -> tuple[Path, Path]:
-    """The model folder and the config file that `rlkd eval TARGET --config CONFIG` means.
-
-    A run's folder gives its final model, or its newest whole checkpoint while there is none, and
-    its own resolved config; a model's folder needs a config.
-
-    Raises:
-        ConfigError: neither a run nor a model; a run without a model; a model without a config.
-    """
-    if not target.is_dir():
-        raise ConfigError(
-            f"rlkd eval: there is no folder {target}; give a run's folder or a model's"
-        )
-    if (target / "config.yaml").is_file():
-        return newest_model(target, "rlkd eval"), config or target / "config.yaml"
-    if not (target / "config.json").is_file() and not (target / "adapter_config.json").is_file():
-        raise ConfigError(
-            f"rlkd eval: {target} is neither a run nor a model.\n"
-            "  expected: config.yaml (a run) or config.json (a model) in it"
-        )
-    if config is None:
-        raise ConfigError(
-            f"rlkd eval: {target} is a model; which held-out rows and rewards?\n"
-            "  do: add --config configs/NAME.yaml"
-        )
-    return target, config
-
-
 def _split(words: list[str], options: set[str]) -> tuple[list[str], list[str]]:
     """The words for argparse, and those that override a key of the config with their values."""
     plain, overrides = [], []
@@ -220,7 +174,7 @@ def _split(words: list[str], options: set[str]) -> tuple[list[str], list[str]]:
 
 _COMMANDS = {
     "train": _train,
-    "eval": _eval,
+    "eval": evaluating.evaluate,
     "audit": commands.audit,
     "grade": commands.grade,
     "export": _export,
@@ -231,6 +185,7 @@ _COMMANDS = {
     "doctor": doctor,
     "plan": plan,
     "compare": compare,
+    "traces": traces,
 }
 
 
@@ -261,8 +216,11 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     evaluate = added.add_parser(
         "eval",
         help="measure a run or a model on held-out rows",
-        description="Evaluate a model on the held-out rows of a config, greedily.",
-        usage="rlkd eval RUN_OR_MODEL [--config CONFIG] [--size N] [--block.key VALUE ...]",
+        description="Answer the held-out rows of a config and judge the answers: one greedy answer"
+        " to each, or several sampled ones, with pass@k, maj@k, lengths and diversity, each with a"
+        " standard error by prompt. All of it is kept as JSON.",
+        usage="rlkd eval RUN_OR_MODEL [--config CONFIG] [--samples N] [--size N] [--data ROWS]"
+        " [--block.key VALUE ...]",
         allow_abbrev=False,
     )
     audit = added.add_parser(
@@ -310,7 +268,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
     options = {
         "": {"-h", "--help", "--version"},
         "train": _train_options(train),
-        "eval": _eval_options(evaluate),
+        "eval": evaluating.eval_options(evaluate),
         "audit": commands.audit_options(audit),
         "grade": commands.grade_options(grade),
         "export": _export_options(export),
@@ -321,6 +279,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "doctor": add_doctor(added),
         "plan": add_plan(added),
         "compare": add_compare(added),
+        "traces": add_traces(added),
     }
     return parser, options
 
@@ -367,19 +326,6 @@ def _export_options(parser: argparse.ArgumentParser) -> set[str]:
         " none)",
     )
     return {"--help", "--checkpoint"}
-
-
-def _eval_options(parser: argparse.ArgumentParser) -> set[str]:
-    parser.add_argument("target", metavar="RUN_OR_MODEL", help="folder of a run, or of a model")
-    parser.add_argument("--config", type=Path, help="YAML with the rows (default: the run's own)")
-    parser.add_argument("--size", type=int, help="held-out rows (data.eval.size)")
-    parser.add_argument(
-        "--max-completion-length",
-        type=int,
-        help="most tokens of an answer (eval.max_completion_length)",
-    )
-    parser.add_argument("--batch-size", type=int, help="prompts per pass (eval.batch_size)")
-    return {"--help", "--config", "--size", "--max-completion-length", "--batch-size"}
 
 
 if __name__ == "__main__":

@@ -96,19 +96,25 @@ def _replace(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def _about(config: RunConfig, launch: Launch) -> dict[str, Any]:
+def software() -> dict[str, Any]:
+    """What runs here, and on what: versions, commit, device."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
     return {
         "rlkd": __version__,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
-        "seed": config.run.seed,
         "argv": sys.argv,
-        "processes": launch.world_size,
         "device": device or platform.machine(),
         "threads": torch.get_num_threads(),
         "host": platform.node(),
+    }
+
+
+def _about(config: RunConfig, launch: Launch) -> dict[str, Any]:
+    return software() | {
+        "seed": config.run.seed,
+        "processes": launch.world_size,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "pid": os.getpid(),
     }

@@ -23,6 +23,20 @@ def row_facts(prompts: Iterable[Any], lengths: Sequence[int], is_cut: Sequence[b
     return torch.tensor(facts, dtype=torch.int64)
 
 
+def correctness(verifiable_NG: Tensor, own_NG: Tensor | None = None) -> dict[str, Tensor]:
+    """(R,) per row: `correct` (the verifiable reward's full mark, 1) and `group_accuracy` (share of
+    such rows among the gradable ones of the group that are the student's own, `own_NG`; NaN where
+    none is)."""
+    correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
+    if own_NG is not None:
+        gradable_NG = gradable_NG & own_NG
+    accuracy_N = (correct_NG & gradable_NG).sum(-1) / gradable_NG.sum(-1)
+    return {
+        "correct": correct_NG.reshape(-1),
+        "group_accuracy": accuracy_N.repeat_interleave(verifiable_NG.shape[1]),
+    }
+
+
 @dataclass(frozen=True)
 class Shaped:
     """A training batch of all ranks after its prompts' records and the components had their say."""
@@ -45,16 +59,24 @@ class Grouping:
     """
 
     def __init__(self, objective: Composed, prompts: Iterable[Any]) -> None:
-        self._objective = objective
+        self.objective = objective
+        """Whose components shape the rewards; it may be another later, with the same rules."""
         self.difficulty = Difficulty((prompt_key(p) for p in prompts), objective.rules())
 
-    def shape(self, reward_NG: Tensor, verifiable_R: Tensor, facts_R3: Tensor) -> Shaped:
+    def shape(
+        self,
+        reward_NG: Tensor,
+        verifiable_R: Tensor,
+        facts_R3: Tensor,
+        own_R: Tensor | None = None,
+    ) -> Shaped:
         """Shape a batch by the records as they are, then let the records learn from it.
 
         Args:
             reward_NG: weighted sums of the rewards; NaN: not gradable.
             verifiable_R: the raw verifiable reward of each row; 1 and more counts as correct.
             facts_R3: see `row_facts`.
+            own_R: False on traces: neither records nor accuracies speak of what the teacher wrote.
         """
         key_NG, length_NG, ended_NG = (fact_R.view_as(reward_NG) for fact_R in facts_R3.unbind(-1))
         if (key_NG != key_NG[:, :1]).any():
@@ -64,6 +86,9 @@ class Grouping:
             )
         verifiable_NG = verifiable_R.view_as(reward_NG)
         correct_NG, gradable_NG = verifiable_NG >= 1.0, ~verifiable_NG.isnan()
+        own_NG = None if own_R is None else own_R.view_as(reward_NG)
+        if own_NG is not None:
+            gradable_NG = gradable_NG & own_NG
         groups = self.difficulty.view(
             key_N=key_NG[:, 0],
             reward_NG=reward_NG,
@@ -71,13 +96,13 @@ class Grouping:
             correct_NG=correct_NG,
             counted_NG=ended_NG.bool() & gradable_NG & ~reward_NG.isnan(),
         )
-        shaped_NG = self._objective.rewards(groups)
+        shaped_NG = self.objective.rewards(groups)
         metrics = difficulty_metrics(groups, self.difficulty.threshold())
         if gradable_NG.any():
             metrics["accuracy"] = correct_NG[gradable_NG].double().mean().item()
-        for component in self._objective.components:
+        for component in self.objective.components:
             metrics |= component.group_measures(groups)
-        if self._objective.components and not shaped_NG.isnan().all():
+        if self.objective.components and not shaped_NG.isnan().all():
             metrics["reward_shaped"] = shaped_NG.nanmean().item()
         self.difficulty.learn(groups)
         size = reward_NG.shape[1]
@@ -85,9 +110,6 @@ class Grouping:
             "shaped": shaped_NG.reshape(-1),
             "hard": groups.hard_N.repeat_interleave(size),
             "band": band_of(groups.history_N).repeat_interleave(size),
-            "correct": correct_NG.reshape(-1),
-            "group_accuracy": (
-                (correct_NG & gradable_NG).sum(-1) / gradable_NG.sum(-1)
-            ).repeat_interleave(size),
+            **correctness(verifiable_NG, own_NG),
         }
         return Shaped(shaped_NG, known, metrics)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.grpo import GRPO
+from rlkd.algorithms.schedule import Schedule
 from rlkd.objectives.reduce import REDUCTIONS
 
 _SCALE_TO_TRL = {"population_std": "group", "sample_std": "group", "none": "none"}
@@ -36,17 +37,21 @@ def _owned(algorithm: Algorithm) -> dict[str, tuple[str, Any]]:
     return {name: (owned[name], value) for name, value in values.items()}
 
 
-def hand_over(args: Any, algorithm: Algorithm, defaults: Mapping[str, Any]) -> None:
-    """Write the algorithm's settings into TRL's arguments, so that what TRL logs, and the
-    reference model it keeps, are true; refuse arguments that say something else."""
-    for name, (own, value) in _owned(algorithm).items():
-        given = getattr(args, name)
-        if given not in (defaults[name], value):
-            raise ValueError(
-                f"args.{name} is {given!r}, but the objective is the algorithm's: set it as "
-                f"{type(algorithm).__name__}({own}=...), which is {value!r} now"
-            )
+def hand_over(args: Any, schedule: Schedule, defaults: Mapping[str, Any]) -> None:
+    """Write the first algorithm's settings into TRL's arguments, so that what TRL logs, and the
+    reference model it keeps, are true; refuse arguments that say something else than any phase."""
+    ends = [end for phase in schedule.phases for end in phase.ends]
+    for algorithm in ends:
+        for name, (own, value) in _owned(algorithm).items():
+            given = getattr(args, name)
+            if given not in (defaults[name], value):
+                raise ValueError(
+                    f"args.{name} is {given!r}, but the objective is the algorithm's: set it as "
+                    f"{type(algorithm).__name__}({own}=...), which is {value!r} now"
+                )
+    for name, (_, value) in _owned(ends[0]).items():
         setattr(args, name, value)
+    args.beta = schedule.beta
 
 
 def algorithm_of(args: Any) -> GRPO:
@@ -71,15 +76,15 @@ def algorithm_of(args: Any) -> GRPO:
     )
 
 
-def check_teacher(algorithm: Algorithm, teacher: Any, check: str) -> None:
-    """A teacher is given where the algorithm learns from one, and only there."""
-    title = type(algorithm).__name__
-    if algorithm.needs_teacher and teacher is None:
+def check_teacher(schedule: Schedule, teacher: Any, check: str) -> None:
+    """A teacher is given where an algorithm learns from one, and only there."""
+    title = schedule.title
+    if schedule.needs_teacher and teacher is None:
         raise ValueError(
             f"{title} learns from a teacher and none was given; pass "
             "teacher= (a path, a model or a rlkd.teacher.Teacher)"
         )
-    if teacher is not None and not algorithm.needs_teacher:
+    if teacher is not None and not schedule.needs_teacher:
         raise ValueError(
             f"{title} has no use for a teacher; its scores would cost a forward pass per step for "
             "nothing. Leave teacher= out, or choose an algorithm that learns from one"
@@ -105,17 +110,17 @@ def refuse_what_would_be_ignored(args: Any) -> None:
 
 
 def weights_for_reference_check(
-    model: Any, algorithm: Algorithm, peft_config: Any
+    model: Any, schedule: Schedule, peft_config: Any
 ) -> dict[str, Tensor] | None:
     """With beta > 0 TRL loads the reference from the path the model says it came from. A model
     that was changed since would be held to weights that it never had."""
-    if algorithm.beta == 0.0 or isinstance(model, str) or peft_config is not None:
+    if schedule.beta == 0.0 or isinstance(model, str) or peft_config is not None:
         return None
     if hasattr(model, "peft_config"):
         return None
     if not model.config._name_or_path:
         raise ValueError(
-            f"beta is {algorithm.beta}, so a reference model is needed, and TRL loads it from the "
+            f"beta is {schedule.beta}, so a reference model is needed, and TRL loads it from the "
             "path that the student came from; this student has none. Save it and pass the path, "
             "or set beta to 0"
         )

@@ -1,20 +1,12 @@
 """A run: from a config to a folder with a trained model and everything that was seen on the way."""
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PrinterCallback,
-    enable_full_determinism,
-    set_seed,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import PrinterCallback, enable_full_determinism
 
 from rlkd import config as configs
 from rlkd import folder as folders
@@ -24,9 +16,12 @@ from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
 from rlkd.environment import build_environment
-from rlkd.evaluate import answer_greedily, score, summarise
+from rlkd.evaluation.model import answer_and_score, evaluate_model
+from rlkd.evaluation.scoring import summarise
+from rlkd.evaluation.settings import settings_of
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
+from rlkd.quiet import quieten
 from rlkd.resume import Resumption
 from rlkd.rewarding import ledger, rowcheck
 from rlkd.rewarding.rowcheck import bad_rows
@@ -34,6 +29,8 @@ from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
+from rlkd.traces import source as trace_source
+from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.callback import EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
@@ -60,7 +57,7 @@ def train(
             the model were saved; or the teacher gave what is no log-probability.
         Stopped: a signal stopped the run; the state was saved.
     """
-    _quieten()
+    quieten()
     launch = read_launch(config.run.processes)
     check_trl_keys(config.trl, set(GRPOConfig.__dataclass_fields__))
     check_at_door(config, launch.world_size, output=launch.is_main and not resume)
@@ -80,14 +77,15 @@ def train(
     bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
     if launch.is_main:
         rowcheck.report(bad, more=config.folder / rowcheck.FILE)
-    check_enough(rows, sizes)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
     rewards = guard(config, functions)
     every = config.tracking.rollouts_every
     store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
     try:
-        trainer = _build_trainer(config, sizes, store, rewards, rows)
+        traces, rows, made = trace_source.obtain(config, rows, rewards, launch, resume)
+        check_enough(rows, sizes)
+        trainer = _build_trainer(config, sizes, store, rewards, rows, traces)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
         if resumption is not None:
@@ -95,7 +93,10 @@ def train(
         trainer.add_callback(StoreCallback(store, trainer.gather_rows))
         trainer.pieces.add("rollouts", store, per_rank=True)
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
+        if traces is not None:
+            trainer.pieces.add("traces", trace_source.Same(traces))
         if launch.is_main:
+            trace_source.keep(made, config.folder)
             rowcheck.save(bad, config.folder / rowcheck.FILE)
         return _train(trainer, config, launch, rewards, heldout, resumption, store)
     finally:
@@ -146,45 +147,8 @@ def _train(
 
 
 def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
-    """Greedy evaluation of a model's folder on the config's held-out rows."""
-    _quieten()
-    check_at_door(config, 1, output=False)
-    functions = build_rewards(config)
-    _, heldout = load_splits(config.data)
-    rows = heldout or []
-    check_columns(functions, rows[0])
-    check_prompts(config, rows)
-    rowcheck.report(bad_rows(config, functions, {"eval": rows}))
-    set_seed(config.run.seed)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=config.model.dtype)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    rewards = guard(config, functions)
-    try:
-        scored = _score_rows(network, tokenizer, rows, rewards, config)
-        faults = ledger.metrics(ledger.take_all(rewards), "reward")
-    finally:
-        close(rewards)
-    return summarise(scored, config.rewards[0].label) | {k: v for k, v in faults.items() if v}
-
-
-def _quieten() -> None:
-    """Keep what libraries say about their own loading and future out of a run's terminal."""
-    disable_progress_bar()
-    message = ".*gradient_checkpointing.*deprecated.*"  # TRL sets the field, whatever we say
-    warnings.filterwarnings("ignore", message=message, category=FutureWarning)
-    # The range of TRL that this is tested with is pinned; rlkd.environment checks what it needs.
-    warnings.filterwarnings("ignore", message=".*'environment_factory'.*experimental")
-
-
-def _score_rows(
-    model: Any, tokenizer: Any, rows: list[Row], rewards: dict[str, Any], config: RunConfig
-) -> list[dict[str, float | None]]:
-    limit = config.eval.max_completion_length or config.sampling.max_completion_length
-    answers = answer_greedily(
-        model, tokenizer, rows, limit, config.eval.batch_size, config.model.chat_template_kwargs
-    )
-    return score(answers, tokenizer, rows, rewards)
+    """Greedy evaluation of a model's folder on the config's held-out rows, as in training."""
+    return evaluate_model(model, config).summary
 
 
 def _build_trainer(
@@ -193,18 +157,22 @@ def _build_trainer(
     store: RolloutStore,
     rewards: dict[str, Any],
     rows: list[Row],
+    traces: Traces | None,
 ) -> Trainer:
-    tools = config.environment
+    algorithm, tools = config.build_algorithm(), config.environment
+    scores = algorithm.needs_teacher or traces is None
     try:
         trainer = Trainer(
             config.model.path,
             list(rewards.values()),
             _arguments(config, sizes),
             Dataset.from_list(rows),
-            algorithm=config.build_algorithm(),
+            algorithm=algorithm,
             components=config.build_components(),
-            teacher=_build_teacher(config),
+            # The teacher of a run with traces may be there to write them alone.
+            teacher=_build_teacher(config) if scores else None,
             teacher_check=config.teacher.check if config.teacher else "error",
+            traces=traces,
             on_rollouts=store.write if config.tracking.rollouts_every else None,
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
@@ -305,11 +273,14 @@ def _add_evaluation(
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
 
+    @trainer.phases("evaluation")
     def run(step: int) -> dict[str, float]:
         if stops.faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
-        scored = _score_rows(model, trainer.processing_class, share, rewards, config)
+        _, scored = answer_and_score(
+            model, trainer.processing_class, share, rewards, config, settings_of(config)
+        )
         gathered = trainer.gather_rows(scored)
         summary = summarise(gathered, config.rewards[0].label)
         values = {f"eval/{key}": value for key, value in summary.items()}
@@ -319,6 +290,7 @@ def _add_evaluation(
             logger.log(step, values)
             shown = "  ".join(f"{key} {value:.3f}" for key, value in summary.items())
             print(f"eval at step {step}: {shown}", file=sys.stderr, flush=True)
+        trainer.schedule.see(step, values)
         return values
 
     watch = None

@@ -20,22 +20,29 @@ from trl import GRPOConfig, GRPOTrainer
 
 from rlkd import handover
 from rlkd.algorithms.base import Algorithm
-from rlkd.algorithms.component import Component, Composed, Means
+from rlkd.algorithms.component import Component, Means
+from rlkd.algorithms.schedule import Schedule, Staged, schedule_of
 from rlkd.batch import TokenBatch
 from rlkd.checkpoints.resumable import Resumable
 from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
 from rlkd.finite import FiniteUpdates
-from rlkd.grouping import Grouping, row_facts
+from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
+from rlkd.off_policy import OffPolicyRows
+from rlkd.phases import in_phase
 from rlkd.rewarding import ledger
+from rlkd.scheduling import ScheduleRun
 from rlkd.spending import Spending
 from rlkd.teacher.attach import attach
-from rlkd.teacher.base import Teacher, TeacherError, score_padded
+from rlkd.teacher.base import Teacher, TeacherError
 from rlkd.teacher.check import check_alignment
+from rlkd.timed import Timed
+from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
+from rlkd.vocabulary import WholeVocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +55,20 @@ _FORWARD_KEYS = (
 _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_fields__.items()}
 
 
-class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
+class Trainer(Timed, Resumable, FiniteUpdates, OffPolicyRows, WholeVocabulary, GRPOTrainer):
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
         model, reward_funcs, args, train_dataset, **trl: as GRPOTrainer takes them.
         algorithm: None: the GRPO that `args` describe, as TRL would run it. Otherwise it owns
-            the objective, and `args` must leave the objective's fields alone.
+            the objective, and `args` must leave the objective's fields alone. A Schedule is
+            several of them, one after the other, or with coefficients that move.
         components: what the algorithm carries besides (CEEH, an entropy bonus, …), in this order.
         verifiable: name of the reward whose full mark, 1, counts as correct in the difficulty
             records; None: the first.
         teacher: a Teacher, a model, or the path of one.
         teacher_check: what a failed self-check on the first answers does: error, warn, off.
+        traces: answers that the teacher wrote, for an algorithm that learns from them.
         on_rollouts: called on every rank with each training batch of rollouts, when all its rows
             have been through the student once.
         token_rows: rollouts per batch and rank whose tokens are recorded one by one.
@@ -76,27 +85,30 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         args: GRPOConfig | None = None,
         train_dataset: Any = None,
         *,
-        algorithm: Algorithm | None = None,
+        algorithm: Algorithm | Staged | Schedule | None = None,
         components: Sequence[Component] = (),
         verifiable: str | None = None,
         teacher: Teacher | PreTrainedModel | str | None = None,
         teacher_check: str = "error",
+        traces: Traces | None = None,
         on_rollouts: Callable[[Rollouts], None] | None = None,
         token_rows: int = 0,
         **trl: Any,
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
         handover.refuse_what_would_be_ignored(args)
-        objective = algorithm if algorithm is not None else handover.algorithm_of(args)
+        schedule = schedule_of(algorithm if algorithm is not None else handover.algorithm_of(args))
         if algorithm is not None:
-            handover.hand_over(args, algorithm, _TRL_DEFAULTS)
-        self.objective = Composed(objective, tuple(components))
-        handover.check_teacher(self.algorithm, teacher, teacher_check)
-        before = handover.weights_for_reference_check(model, self.algorithm, trl.get("peft_config"))
+            handover.hand_over(args, schedule, _TRL_DEFAULTS)
+        self.schedule = ScheduleRun(schedule, components, self.gather_rows)
+        self.objective = self.schedule.objective
+        handover.check_teacher(schedule, teacher, teacher_check)
+        before = handover.weights_for_reference_check(model, schedule, trl.get("peft_config"))
         super().__init__(model, reward_funcs, args, train_dataset, **trl)
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
         self.teacher = self._attach(teacher)
+        self._check_distributions()
         self._teacher_check = teacher_check
         self._on_rollouts = on_rollouts
         self._means = {"train": MeansWindow(), "eval": MeansWindow()}
@@ -107,20 +119,35 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self.entropy_control = control_of(self.objective.components, self._sum_over_ranks)
         if self.entropy_control is not None:
             self.add_callback(self.entropy_control)
+        if schedule.moves:
+            self.add_callback(self.schedule)
         self._open_rollouts: Rollouts | None = None
         self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
+        self._take_traces(traces)
         self._start_checkpoints()
+        self._start_phases()
         self.spending = Spending(self.teacher)
         self.pieces.add("spending", self.spending, per_rank=True)
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
+        if schedule.moves:
+            self.pieces.add("schedule", self.schedule)
 
     @property
     def algorithm(self) -> Algorithm:
+        """That of the present step."""
         return self.objective.algorithm
+
+    def _follow_schedule(self, *, drawing: bool) -> None:
+        if not self.schedule.schedule.moves:
+            return
+        state = self.state
+        self.objective = self.schedule.follow(state.global_step, state.max_steps, drawing=drawing)
+        self._grouping.objective = self.objective
+        self.beta = self.schedule.beta  # 0: TRL asks the reference for nothing
 
     @property
     def difficulty(self) -> Difficulty:
@@ -144,13 +171,27 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         device = self.accelerator.device
         return attach(teacher, self._tokenizer, head.weight.shape[0], ends, device)
 
-    def _ask_teacher(self, output: dict[str, Any]) -> Tensor:
+    @in_phase("teacher")
+    def _ask_teacher(self, output: dict[str, Any]) -> Tensor | None:
+        """The scores of this rank's answers; None where the algorithm in force has no use for them.
+        The check at the start of the run comes first in any case: a teacher that a later phase
+        will need fails now or never."""
         teacher = cast(Teacher, self.teacher)
+        if self._teacher_check == "off" and not self.algorithm.needs_teacher:
+            return None
         prompts, completions = self._sampled_ids
         counted = output["completion_mask"].any(-1).tolist()
         # Rows that TRL masks whole (mask_truncated_completions) need no score.
         completions = [ids if keep else [] for ids, keep in zip(completions, counted, strict=True)]
         temperature = teacher.temperature or self.temperature
+        self._check_teacher(teacher, prompts, completions, temperature)
+        if not self.algorithm.needs_teacher:
+            return None
+        return self._teacher_scores(prompts, completions, output, temperature)
+
+    def _check_teacher(
+        self, teacher: Teacher, prompts: Any, completions: Any, temperature: float
+    ) -> None:
         if self._teacher_check != "off":
             try:
                 report = check_alignment(teacher, prompts, completions, temperature)
@@ -161,10 +202,10 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
                     raise TeacherError(f"{error} {advice}") from error
                 logger.warning("%s", error)
             self._teacher_check = "off"
-        return score_padded(teacher, prompts, completions, output["completion_ids"], temperature)
 
     # -- rollouts -----------------------------------------------------------------------------
 
+    @in_phase("generate")
     def _generate(self, prompts: list[Any]) -> Any:
         generated = super()._generate(prompts)
         # Prompt and completion ids, unpadded; the latter with what tools wrote, whose mask is 0.
@@ -175,6 +216,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             self.spending.generated_tokens += sum(count(row) for row in written)
         return generated
 
+    @in_phase("reward")
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: list[list[int]]
     ) -> Tensor:
@@ -213,6 +255,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         mode = self._mode()
         if mode == "train":
             self.flush_rollouts()
+            self._follow_schedule(drawing=True)
         output = super()._generate_and_score_completions(inputs)
         rows = output["completion_ids"].shape[0]
         output |= self._advantages(mode, rows)
@@ -221,7 +264,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             self._open_rollouts = self.last_rollouts = self._record(inputs, output)
             self._show_batch(self._open_rollouts)
         if self.teacher is not None:
-            output["teacher_per_token_logps"] = self._ask_teacher(output)
+            scores_BT = self._ask_teacher(output)
+            if scores_BT is not None:
+                output["teacher_per_token_logps"] = scores_BT
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
         return output
@@ -230,6 +275,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
     """Called on every rank with each training batch before anything is learnt from it: what it
     will log, over all ranks, and this rank's rollouts."""
 
+    @in_phase("log")
     def _show_batch(self, rollouts: Rollouts) -> None:
         if self.on_batch is not None:
             seen = self._metrics["train"].items()
@@ -250,20 +296,24 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._metrics[mode]["rewards/left_out"].append(left_out_R.float().mean().item())
         if left_out_R.any():  # TRL's own mean counts them, with what the other rewards say
             self._metrics[mode]["reward"][-1] = total_R.nanmean().item()
-        reward_NG, known = total_R.view(-1, group), {}
+        reward_NG, verifiable_R = total_R.view(-1, group), rewards_RF[:, self._verifiable]
+        known = correctness(verifiable_R.view_as(reward_NG))
         if mode == "train":
-            verifiable_R = rewards_RF[:, self._verifiable]
             shaped = self._grouping.shape(
-                reward_NG, verifiable_R, cast(Tensor, self._gathered_facts)
+                reward_NG, verifiable_R, cast(Tensor, self._gathered_facts), self._own_R
             )
             reward_NG, known = shaped.reward_NG, dict(shaped.known)
             for name, value in shaped.metrics.items():
                 self._metrics[mode][name].append(value)
+            if self._own_R is not None:
+                known["off_policy"] = ~self._own_R
         known["total"] = total_R
         advantages = self.algorithm.advantages(reward_NG).view(-1)
         self._metrics[mode]["groups/no_signal"].append(
             1.0 - has_signal(reward_NG).float().mean().item()
         )
+        if mode == "train":
+            self._note_rewards(rewards_RF, total_R)
         logged = self._logs["advantages"]
         for _ in range(min(len(logged), advantages.numel())):
             logged.pop()
@@ -272,6 +322,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         known["advantages"] = advantages
         return {name: value_R[start : start + rows] for name, value_R in known.items()}
 
+    @in_phase("log")
     def _record(self, inputs: list[dict[str, Any]], output: dict[str, Any]) -> Rollouts:
         start = self.accelerator.process_index * len(inputs)
         completions = self._sampled_ids[1]
@@ -288,6 +339,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             },
         )
         rollouts.add_total(output["total"])
+        rollouts.add_sources(output.get("off_policy"))
         if self._tool_mask is not None:
             rollouts.columns["tool_tokens"] = [mask.count(0) for mask in self._tool_mask]
         rewards_RF = cast(Tensor, self._gathered_rewards)
@@ -305,6 +357,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         """Did the length limit come before an end token?"""
         return not completion_ids or completion_ids[-1] not in self.eos_token_ids
 
+    @in_phase("log")
     def flush_rollouts(self) -> None:
         """Hand the last generation batch to `on_rollouts`. Done by itself after its first pass."""
         if self._open_rollouts is not None and self._on_rollouts is not None:
@@ -319,18 +372,25 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
 
     # -- the loss -----------------------------------------------------------------------------
 
+    @in_phase("forward")
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         mode = self._mode()
-        logp_BT, entropy_BT, aux_loss = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
-            torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
-            inputs["completion_ids"].shape[1],
-            compute_entropy=True,
-            compute_aux_loss=self.aux_loss_enabled,
-            **{key: inputs.get(key) for key in _FORWARD_KEYS},
-        )
+        if mode == "train":
+            self._follow_schedule(drawing=False)
+            for name, value in self.schedule.measures().items():
+                self._metrics[mode][name].append(value)
+        with self._kept_hidden(model) as kept:
+            logp_BT, entropy_BT, aux_loss = self._get_per_token_logps_and_entropies(
+                model,
+                torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+                torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
+                inputs["completion_ids"].shape[1],
+                compute_entropy=True,
+                compute_aux_loss=self.aux_loss_enabled,
+                **{key: inputs.get(key) for key in _FORWARD_KEYS},
+            )
         batch = self._token_batch(inputs, logp_BT, entropy_BT, mode)
+        batch = self._with_distributions(batch, kept, model, inputs)
         # Components speak of training batches: of held-out prompts nothing is remembered.
         output = (self.objective if mode == "train" else self.algorithm).loss(batch)
         loss, means = output.loss, output.means
@@ -349,17 +409,21 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self._means[mode].add(means)
         return loss
 
+    @in_phase("log")
     def _note_batch(self, batch: TokenBatch, inputs: dict[str, Any]) -> Means:
         """Tell those who watch of a training micro-batch; returns the entropy of each band."""
         if self.entropy_control is not None:
-            self.entropy_control.observe(*batch.token_sum(batch.entropy_BT))
+            own_BT = batch.on_policy_BT()
+            self.entropy_control.observe(*batch.token_sum(batch.entropy_BT, own_BT))
         if self._is_first_pass() and self._open_rollouts is not None:
             self._open_rollouts.note(batch, inputs["row_id"])
             if self._microbatches_since_sampling() + 1 == self._args.steps_per_generation:
                 self.flush_rollouts()
         if "band" not in inputs:
             return {}
-        band_B1 = inputs["band"].unsqueeze(1)
+        band_B1, off_B1 = inputs["band"].unsqueeze(1), batch.off_policy_B1
+        if off_B1 is not None:
+            band_B1 = band_B1.masked_fill(off_B1, -1)
         return {
             f"difficulty/{band}/entropy": batch.token_sum(batch.entropy_BT, band_B1 == place)
             for place, band in enumerate(BANDS)
@@ -411,7 +475,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             max_completion_length=self.max_completion_length,
             **{
                 f"{name}_B1": inputs[name].unsqueeze(1)
-                for name in ("hard", "correct", "group_accuracy")
+                for name in ("hard", "correct", "group_accuracy", "off_policy")
                 if name in inputs
             },
             progress=self.state.global_step / max(1, self.state.max_steps),
@@ -448,6 +512,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             weight = correction if weight is None else weight * correction
         return weight
 
+    @in_phase("log")
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = self._mode()
         for name, value in self._means[mode].pop(self._sum_over_ranks).items():

@@ -52,7 +52,8 @@ def measure(config: Any, model: Path) -> dict[str, dict[str, float]]:
 
     from rlkd.data import load_splits
     from rlkd.door import build_rewards
-    from rlkd.evaluate import sample_answers, score
+    from rlkd.evaluation.answers import sample_answers
+    from rlkd.evaluation.scoring import score
     from rlkd.objectives.pass_at_k import pass_at_k
 
     rows = load_splits(config.data)[1] or []

@@ -27,7 +27,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from envs import sums
 from rewards.math import accuracy
-from rlkd.evaluate import answer_greedily, score, summarise
+from rlkd.evaluation.answers import answer_greedily
+from rlkd.evaluation.scoring import score, summarise
 
 END = "<|im_end|>"
 MOST_TOKENS = 24

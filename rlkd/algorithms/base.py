@@ -28,9 +28,23 @@ class Algorithm(ABC):
     """Abstract. An algorithm holds its settings and no state, and knows no framework."""
 
     needs_teacher: ClassVar[bool] = False
+    needs_distribution: ClassVar[bool] = False
+    """Does the loss read `TokenBatch.distributions`, the whole vocabulary of both?"""
 
     beta: float = 0.0
     """Weight of the reference KL penalty; 0 keeps no reference model."""
+
+    def off_policy_rows(self, group_size: int) -> int:
+        """How many answers of each group of `group_size` are traces: the teacher wrote them."""
+        return 0
+
+    def off_policy_share(self) -> float:
+        """Share of the generation batches that hold nothing but traces, 0 to 1."""
+        return 0.0
+
+    def needs_traces(self, group_size: int) -> bool:
+        """Does it learn from answers that the teacher wrote, at any time?"""
+        return self.off_policy_rows(group_size) > 0 or self.off_policy_share() > 0.0
 
     @abstractmethod
     def advantages(self, reward_NG: Tensor) -> Tensor:
@@ -112,12 +126,12 @@ class ClippedPolicyGradient(Algorithm):
         further_BT = self.further_loss(batch)
         if further_BT is not None:
             loss_BT = loss_BT + further_BT
-        means = {"entropy": batch.token_sum(batch.entropy_BT)}
+        means = {"entropy": batch.token_sum(batch.entropy_BT, batch.on_policy_BT())}
         if self.beta > 0.0:
             kl_BT = self._reference_kl(batch)
             loss_BT = loss_BT + self.beta * kl_BT
             means["kl"] = batch.token_sum(kl_BT)
-        means |= self._clip_shares(log_ratio_BT, batch) | self.measures(batch)
+        means |= self.clip_shares(log_ratio_BT, batch) | self.measures(batch)
         return LossOutput(self._reduce(loss_BT, batch), means)
 
     def surrogate(self, log_ratio_BT: Tensor, batch: TokenBatch) -> Tensor:
@@ -143,17 +157,21 @@ class ClippedPolicyGradient(Algorithm):
             kl_BT = kl_BT * self._at_level(log_grpo_BT, batch).exp()
         return kl_BT
 
-    def _clip_shares(
+    def clip_shares(
         self, log_ratio_BT: Tensor, batch: TokenBatch
     ) -> dict[str, tuple[Tensor, Tensor]]:
+        """(sum, number) pairs that say what the clip of `surrogate` does."""
         low_BT, high_BT = surrogates.clipped_away(
             log_ratio_BT, batch.advantage_BT, self.clip_low, self.clip_high
         )
         good_BT, bad_BT = batch.advantage_BT > 0, batch.advantage_BT < 0
+        own_BT = batch.on_policy_BT()  # what the teacher wrote is not clipped
+        if own_BT is not None:
+            good_BT, bad_BT = good_BT & own_BT, bad_BT & own_BT
         return {
-            "clip_ratio/low_mean": batch.token_sum(low_BT.float()),
-            "clip_ratio/high_mean": batch.token_sum(high_BT.float()),
-            "clip_ratio/region_mean": batch.token_sum((low_BT | high_BT).float()),
+            "clip_ratio/low_mean": batch.token_sum(low_BT.float(), own_BT),
+            "clip_ratio/high_mean": batch.token_sum(high_BT.float(), own_BT),
+            "clip_ratio/region_mean": batch.token_sum((low_BT | high_BT).float(), own_BT),
             "clip_ratio/of_good_tokens": batch.token_sum(high_BT.float(), good_BT),
             "clip_ratio/of_bad_tokens": batch.token_sum(low_BT.float(), bad_BT),
         }

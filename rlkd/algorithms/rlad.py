@@ -1,18 +1,19 @@
 """RLAD: reinforcement-aware distillation by Trust Region Ratio Distillation. arXiv 2602.22495."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rlkd.algorithms.base import AdvantageScale, ClippedPolicyGradient, require_choice
+from rlkd.algorithms.base import AdvantageScale, require_choice
+from rlkd.algorithms.teacher_gap import Taught
 from rlkd.batch import TokenBatch
 from rlkd.objectives import divergences, ratios
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLAD(ClippedPolicyGradient):
+class RLAD(Taught):
     """GRPO whose likelihood ratio is anchored to a mixture of old policy and teacher (Eq. 3, 4)::
 
         log r = α (log π_S − log π_old) + (1 − α) clamp(log π_S − log π_T, −1, 1)
@@ -21,8 +22,6 @@ class RLAD(ClippedPolicyGradient):
     The teacher scores the sampled tokens only. Where a group has no spread in reward A is 0 and
     the teacher says nothing. The defaults are the paper's; what it leaves open is marked.
     """
-
-    needs_teacher: ClassVar[bool] = True
 
     alpha: float = 0.5
     """Weight of the old policy; 1 − alpha is the teacher's. 1 is GRPO exactly. (§5: 0.5.)"""
@@ -60,37 +59,16 @@ class RLAD(ClippedPolicyGradient):
         if self.alpha == 1.0:
             return log_grpo_BT
         delta_BT = ratios.clamped_teacher_log_ratio(
-            batch.logp_BT, self._teacher_logp(batch), self.clamp_bound, self.clamp
+            batch.logp_BT, self.teacher_logp(batch), self.clamp_bound, self.clamp
         )
         log_ratio_BT = ratios.trrd_log_ratio(
             batch.logp_BT, batch.old_logp_BT, delta_BT, self.alpha, self.mixture
         )
         if self.eos == "keep":
             return log_ratio_BT
-        if batch.is_eos_BT is None:
-            raise ValueError(
-                f"eos is {self.eos!r} but the batch does not say where the end tokens are"
-            )
         at_eos_BT = log_grpo_BT if self.eos == "old_policy" else self.alpha * log_grpo_BT
-        return torch.where(batch.is_eos_BT, at_eos_BT, log_ratio_BT)
+        return torch.where(self.end_tokens(batch, self.eos), at_eos_BT, log_ratio_BT)
 
-    def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        if batch.teacher_logp_BT is None:
-            return {}
-        gap_BT = divergences.k1(batch.logp_BT.detach(), batch.teacher_logp_BT)
-        finite_BT = gap_BT.isfinite()
-        means = {
-            "teacher/gap": batch.token_sum(gap_BT, finite_BT),
-            "teacher/beyond_clamp": batch.token_sum((gap_BT.abs() > self.clamp_bound).float()),
-            "teacher/impossible_tokens": batch.token_sum((~finite_BT).float()),
-        }
-        if batch.is_eos_BT is not None:
-            means["teacher/gap_at_eos"] = batch.token_sum(gap_BT, finite_BT & batch.is_eos_BT)
-        return means
-
-    def _teacher_logp(self, batch: TokenBatch) -> Tensor:
-        if batch.teacher_logp_BT is None:
-            raise ValueError(
-                "RLAD needs the teacher's log-probs of the sampled tokens; the batch has none"
-            )
-        return batch.teacher_logp_BT
+    def beyond_bound(self, batch: TokenBatch) -> Tensor:
+        gap_BT = divergences.k1(batch.logp_BT.detach(), self.teacher_logp(batch))
+        return gap_BT.abs() > self.clamp_bound

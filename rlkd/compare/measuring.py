@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlkd.config import RunConfig
 from rlkd.data import load_splits
 from rlkd.door import build_rewards
-from rlkd.evaluate import answer_greedily, prompt_ids, sample_answers, score
+from rlkd.evaluation.answers import answer_greedily, prompt_ids, sample_answers
+from rlkd.evaluation.scoring import score
 from rlkd.objectives.pass_at_k import pass_at_k
 from rlkd.teacher.local import LocalTeacher
 

@@ -1,5 +1,4 @@
-"""The `algorithm:` and `components:` blocks against the dataclasses that they name: fields, types,
-their own checks."""
+"""A block with `use` against the dataclass that it names: its fields, their types, its checks."""
 
 import ast
 import dataclasses
@@ -8,63 +7,26 @@ import itertools
 import json
 import textwrap
 import typing
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from rlkd.config.messages import expected, mismatch, unknown_key
-from rlkd.config.schema import AlgorithmBlock, ComponentBlock
 from rlkd.errors import ConfigError, together
 from rlkd.refs import resolve
 
 if TYPE_CHECKING:
     from rlkd.algorithms.base import Algorithm
     from rlkd.algorithms.component import Component
+    from rlkd.algorithms.schedule import Staged
 
 
-def build(
-    block: AlgorithmBlock, components: "tuple[Component, ...]", has_teacher: bool
-) -> "Algorithm":
-    """The algorithm that `block` names, with its settings in place of the defaults.
-
-    Raises:
-        ConfigError: see `RunConfig.build_algorithm`; the components contradict each other.
-    """
-    from rlkd.algorithms.component import Composed
-
-    algorithm = algorithm_class(block.use)
-    defaults = {name: v for c in components for name, v in c.algorithm_defaults.items()}
-    known = {field.name for field in dataclasses.fields(algorithm)}
-    settings = {name: v for name, v in defaults.items() if name in known} | block.settings
-    built = _build(algorithm, settings, block.use, "algorithm")
-    if built.needs_teacher and not has_teacher:
-        raise ConfigError(
-            f"teacher: {block.use} learns from a teacher and there is none.\n"
-            "  found: nothing (null)\n"
-            "  do: set teacher.path, or use an algorithm without one (rlkd.algorithms.grpo:GRPO)"
-        )
-    try:
-        Composed(built, components)
-    except ValueError as error:
-        raise ConfigError(f"components: {error}") from error
-    return built
-
-
-def build_components(blocks: Sequence[ComponentBlock]) -> "tuple[Component, ...]":
-    """The components that the blocks name, with their settings in place of the defaults.
+def build(kind: type, settings: dict[str, Any], use: str, place: str) -> Any:
+    """A dataclass with `settings` in place of its defaults.
 
     Raises:
-        ConfigError: see `RunConfig.build_components`.
+        ConfigError: an unknown field, a wrong type, a value that it refuses.
     """
-    return tuple(
-        _build(component_class(block.use, f"components.{i}"), block.settings, block.use, place)
-        for i, block in enumerate(blocks)
-        for place in [f"components.{i}"]
-    )
-
-
-def _build(kind: type, settings: dict[str, Any], use: str, place: str) -> Any:
     values = checked_settings(kind, settings, place)
     try:
         return kind(**values)
@@ -72,15 +34,16 @@ def _build(kind: type, settings: dict[str, Any], use: str, place: str) -> Any:
         raise ConfigError(f"{place} ({use}): {error}") from error
 
 
-def algorithm_class(use: str) -> type["Algorithm"]:
-    """The class that `use` names.
+def algorithm_class(use: str, place: str = "algorithm") -> "type[Algorithm] | type[Staged]":
+    """The class that `use` at `place` names.
 
     Raises:
         ConfigError: the reference does not resolve, or names no concrete algorithm.
     """
     from rlkd.algorithms.base import Algorithm  # imports torch: only once an algorithm is wanted
+    from rlkd.algorithms.schedule import Staged
 
-    return _class(use, "algorithm", Algorithm, "an algorithm")
+    return _class(use, place, (Algorithm, Staged), "an algorithm")
 
 
 def component_class(use: str, place: str) -> type["Component"]:
@@ -91,12 +54,13 @@ def component_class(use: str, place: str) -> type["Component"]:
     """
     from rlkd.algorithms.component import Component
 
-    return _class(use, place, Component, "a component")
+    return _class(use, place, (Component,), "a component")
 
 
-def _class(use: str, place: str, base: type, title: str) -> Any:
+def _class(use: str, place: str, bases: tuple[type, ...], title: str) -> Any:
     found = resolve(use, place=f"{place}.use")
-    if not isinstance(found, type) or not issubclass(found, base):
+    if not isinstance(found, type) or not issubclass(found, bases):
+        base = bases[0]
         problem = f"is not {title}: a subclass of {base.__module__}:{base.__name__}"
     elif inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))

@@ -22,11 +22,14 @@ def list_blocks() -> str:
     )
 
 
-def describe_fields(algorithm: str | None = None, components: Sequence[str] = ()) -> str:
+def describe_fields(
+    algorithm: str | None = None, components: Sequence[str] = (), then: Sequence[str] = ()
+) -> str:
     """Every field of a config: dotted place, what it takes, its default, its documentation.
 
     Args:
-        algorithm, components: as `module:name`, whose own fields are listed too (imports them).
+        algorithm, components, then: as `module:name`, whose own fields are listed too (imports
+            them).
 
     Raises:
         ConfigError: a reference does not resolve.
@@ -39,6 +42,10 @@ def describe_fields(algorithm: str | None = None, components: Sequence[str] = ()
         parts += _field(name, info)
         if name == "algorithm":
             parts += _algorithm(algorithm)
+            parts += _fields_of(_anneal(), "a number that moves", "algorithm.<number>")
+        if name == "then":
+            for i, use in enumerate(then):
+                parts += _fields_of(algorithm_class(use, f"then.{i}"), use, f"then.{i}")
         if name == "components":
             for i, use in enumerate(components):
                 place = f"components.{i}"
@@ -72,6 +79,12 @@ def _algorithm(use: str | None) -> list[str]:
             " `rlkd train CONFIG --help-config` lists them"
         ]
     return _fields_of(algorithm_class(use), use, "algorithm")
+
+
+def _anneal() -> type:
+    from rlkd.algorithms.schedule import Anneal
+
+    return Anneal
 
 
 def _fields_of(kind: type, use: str, place: str) -> list[str]:

@@ -6,7 +6,6 @@ itself, the overrides. Blocks are merged key by key; lists and values are replac
 another.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from rlkd.config import yaml12
+from rlkd.config import phases, yaml12
 from rlkd.config.messages import explain
 from rlkd.config.run_config import RunConfig
-from rlkd.config.schema import AlgorithmBlock
+from rlkd.config.schema import SettingsBlock
 from rlkd.errors import ConfigError, nearest, together
 
 
@@ -103,15 +102,24 @@ def resolved(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: see `RunConfig.build_algorithm`.
     """
-    blocks = [config.algorithm, *config.components]
-    built = [config.build_algorithm(), *config.build_components()]
-    algorithm, *components = map(_with_defaults, blocks, built)
-    return config.model_copy(update={"algorithm": algorithm, "components": components})
+    config.build_algorithm()  # for what it refuses
+    carried = config.build_components()
+    algorithm, *then = (
+        _with_defaults(block, *phases.build_block(block, carried, place))
+        for place, block in phases.blocks_of(config).items()
+    )
+    components = [
+        _with_defaults(block, *phases.build_moving(block, f"components.{i}"))
+        for i, block in enumerate(config.components)
+    ]
+    update = {"algorithm": algorithm, "then": then, "components": components}
+    return config.model_copy(update=update)
 
 
-def _with_defaults(block: AlgorithmBlock, built: Any) -> AlgorithmBlock:
-    fields = [field.name for field in dataclasses.fields(built) if field.init]
-    return type(block)(use=block.use, **{name: _plain(getattr(built, name)) for name in fields})
+def _with_defaults(block: SettingsBlock, built: Any, anneals: Any) -> SettingsBlock:
+    values = phases.written_out(built, anneals)
+    own = {name: getattr(block, name) for name in type(block).model_fields}
+    return type(block)(**own, **{name: _plain(value) for name, value in values.items()})
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from rlkd.config import algorithm as algorithms
+from rlkd.config import phases
 from rlkd.config.judging import Environment, Reward
 from rlkd.config.schema import (
     AlgorithmBlock,
@@ -26,6 +26,7 @@ from rlkd.config.trl_keys import refuse_owned
 if TYPE_CHECKING:
     from rlkd.algorithms.base import Algorithm
     from rlkd.algorithms.component import Component
+    from rlkd.algorithms.schedule import Schedule
 
 
 class RunConfig(Block):
@@ -37,6 +38,9 @@ class RunConfig(Block):
     """The teacher: folder, number format, checks; null: none."""
     algorithm: AlgorithmBlock
     """The objective: a class (`use`) and its fields."""
+    then: list[AlgorithmBlock] = Field(default_factory=list)
+    """The algorithms that follow it, one after the other, each from where the one before ends
+    (`until`); empty: one algorithm all along."""
     components: list[ComponentBlock] = Field(default_factory=list)
     """What the algorithm carries besides, in this order: CEEH, an entropy bonus, …"""
     data: Data
@@ -75,8 +79,9 @@ class RunConfig(Block):
                 "would be of one turn, its numbers not those of what is trained; set data.eval to "
                 "null (and eval.every to 0), or remove environment"
             )
+        phases.check_untils(self)
         labels = [reward.label for reward in self.rewards]
-        metrics = ["accuracy", "length", "truncated", *(f"reward/{label}" for label in labels)]
+        metrics = self.eval_metrics
         if self.eval.best is not None and self.eval.best not in metrics:
             raise ValueError(
                 f"eval.best is {self.eval.best!r}, which no evaluation gives; it gives "
@@ -95,22 +100,27 @@ class RunConfig(Block):
         """Where the run writes: <run.dir>/<run.name>."""
         return Path(self.run.dir) / self.run.name
 
-    def build_algorithm(self) -> "Algorithm":
+    @property
+    def eval_metrics(self) -> list[str]:
+        """What an evaluation gives that can be better or worse, without `eval/`."""
+        return ["accuracy", "length", "truncated", *(f"reward/{r.label}" for r in self.rewards)]
+
+    def build_algorithm(self) -> "Algorithm | Schedule":
         """The algorithm's dataclass, built from its block; a field that is not set there is the
-        component's (`algorithm_defaults`) where a component wants it otherwise. Imports its module
-        (and so torch).
+        component's (`algorithm_defaults`) where a component wants it otherwise. A Schedule where
+        others follow it, or where something moves. Imports its module (and so torch).
 
         Raises:
             ConfigError: the reference does not resolve or names no algorithm; an unknown field, a
-                wrong type, a value that the algorithm refuses; it needs a teacher and has none.
+                wrong type, a value that the algorithm refuses; it needs a teacher and has none; a
+                phase would never begin.
         """
-        components = self.build_components()
-        return algorithms.build(self.algorithm, components, self.teacher is not None)
+        return phases.build(self)
 
     def build_components(self) -> "tuple[Component, ...]":
-        """The components' dataclasses, in their order.
+        """The components' dataclasses, in their order, as they are at the first step.
 
         Raises:
             ConfigError: as for the algorithm.
         """
-        return algorithms.build_components(self.components)
+        return phases.build_components(self.components)

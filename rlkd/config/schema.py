@@ -60,26 +60,53 @@ class Teacher(Block):
     """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
 
 
-class AlgorithmBlock(Block):
-    """The objective: a dataclass and a visible departure from its defaults per key."""
+class SettingsBlock(Block):
+    """Abstract: a dataclass and a visible departure from its defaults per key."""
 
     model_config = ConfigDict(extra="allow")
 
     use: str
-    """The algorithm's class, as module:name; its fields are the further keys of this block."""
+    """The class, as module:name."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keys beside `use`, as written."""
+        """The fields of the class, as written."""
         return dict(self.model_extra or {})
 
 
-class ComponentBlock(AlgorithmBlock):
+class UntilPlateau(Block):
+    """The end of a phase: a logged number that has not improved for a while."""
+
+    plateau: str = Field(pattern="^(eval|train)/.")
+    """The number, by its logged name: `eval/accuracy`, `train/reward`."""
+    best: Literal["highest", "lowest"] = "highest"
+    """Which value of it is the best."""
+    patience: int = Field(default=3, gt=0)
+    """So many values in a row without a new best end the phase: evaluations, or logged steps."""
+    window: int = Field(default=1, gt=0)
+    """Each value is the mean of so many of the last ones: single steps are noisy."""
+    at_latest: int | float | None = None
+    """The phase ends then in any case: a step (a whole number) or a share of the run's steps; null:
+    it may last to the end of the run."""
+
+
+class AlgorithmBlock(SettingsBlock):
+    """The objective: a dataclass and a visible departure from its defaults per key."""
+
+    use: str
+    """The algorithm's class, as module:name; its fields are the further keys of this block. A
+    number may move: `beta: {from: 0.005, to: 0.001}` in place of `beta: 0.005`."""
+    until: int | float | UntilPlateau | None = None
+    """When `then` takes over: after this step of the run (a whole number), at this share of its
+    steps (0.5), or at a plateau (a block); null: never."""
+
+
+class ComponentBlock(SettingsBlock):
     """What the algorithm carries besides: a dataclass and a departure from its defaults per key."""
 
     use: str
     """The component's class, as module:name (`rlkd.algorithms.ceeh:CEEH`); its fields are the
-    further keys of this block."""
+    further keys of this block. A number may move, as the algorithm's may."""
 
 
 class FunctionSource(Block):
@@ -124,6 +151,49 @@ Source = Annotated[
 ]
 
 
+class Traces(Block):
+    """Answers that the teacher wrote to the training prompts, for algorithms that learn from them
+    (LUFFY, GKD, supervised distillation). Exactly one of `path`, `column` and `samples`."""
+
+    path: str | None = None
+    """A file that `rlkd traces` wrote, or one of rows with a `prompt` and a `text`."""
+    column: str | None = None
+    """A column of data.train (after renaming) that holds a trace's text, a solution for example; it
+    is taken as it stands, unjudged."""
+    samples: int | None = Field(default=None, gt=0)
+    """The run's own teacher answers each training prompt so many times before the first step;
+    those with the first reward's full mark are kept, in <run>/traces.jsonl."""
+    temperature: float = Field(default=1.0, gt=0)
+    """With samples: the teacher's sampling temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """With samples: nucleus sampling."""
+    batch_size: int = Field(default=64, gt=0)
+    """With samples: answers per generation pass and process."""
+    missing: Literal["error", "skip", "on_policy"] = "error"
+    """What a prompt without a trace does: stop the run, leave the row out, or be answered by the
+    student alone (not for an algorithm of traces only)."""
+    too_long: Literal["error", "drop"] = "error"
+    """What a trace of more than sampling.max_completion_length tokens does: stop the run, or be
+    dropped. It is never cut: a cut trace teaches not to end."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Traces":
+        given = [name for name in ("path", "column", "samples") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{' and '.join(given) or 'nothing'} is set; set exactly one of path (a file),"
+                " column (of data.train) and samples (the run's teacher writes them)"
+            )
+        if self.samples is None:
+            for name in ("temperature", "top_p", "batch_size"):
+                if name in self.model_fields_set:
+                    raise ValueError(
+                        f"{name} says how the run's teacher writes traces, and {given[0]} takes"
+                        f" those that are there; leave {name} out, or set samples"
+                    )
+        return self
+
+
 class Data(Block):
     """The prompts and what the rewards need to judge the answers."""
 
@@ -131,6 +201,8 @@ class Data(Block):
     """Training rows: a function (`use`) or a file (`path`)."""
     eval: Source | None = None
     """Held-out rows; null: no evaluation."""
+    traces: Traces | None = None
+    """Answers that the teacher wrote to the training prompts; null: none."""
     prompt_column: str = "prompt"
     """The column that holds the prompt: a string or a list of chat messages."""
     columns: dict[str, str] = {}

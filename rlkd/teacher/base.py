@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rlkd.objectives.chunked import Head
+
 
 class TeacherError(RuntimeError):
     """The teacher cannot be used, or said something that cannot be right."""
@@ -21,6 +23,9 @@ class TokenScores:
     """(T,) int64."""
     logp: Tensor
     """(T,) float32, nats, at the temperature asked for. −inf where the teacher rules it out."""
+    hidden_TH: Tensor | None = None
+    """(T, H), the teacher's dtype, on its device: the hidden states that its head made these scores
+    of; only from `DistributionTeacher.score_with_hidden`."""
 
 
 @dataclass
@@ -69,6 +74,23 @@ class Teacher(ABC):
         error (nothing predicts its first token)."""
 
 
+class DistributionTeacher(Teacher, ABC):
+    """Abstract: a teacher whose whole next-token distributions can be had on this machine."""
+
+    @abstractmethod
+    def head(self) -> Head:
+        """What makes logits of the hidden states."""
+
+    @abstractmethod
+    def score_with_hidden(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        """As `score`, with `hidden_TH` beside each row's scores, of the same forward pass."""
+
+
 def score_padded(
     teacher: Teacher,
     prompt_ids: Sequence[Sequence[int]],
@@ -79,10 +101,36 @@ def score_padded(
     """Scores as a float32 (B, T) tensor on the device of `like_BT`, 0 on padding.
 
     Raises:
+        TeacherError: as `pad_scores`.
+    """
+    scores = teacher.score(prompt_ids, completion_ids, temperature)
+    return pad_scores(teacher, scores, completion_ids, like_BT)
+
+
+def pad_hidden(scores: Sequence[TokenScores], width: int) -> Tensor:
+    """The `hidden_TH` of all rows, (B, `width`, H), 0 on padding; their dtype and device."""
+    first = next(scored.hidden_TH for scored in scores)
+    if first is None:
+        raise TeacherError("the scores came without hidden states")
+    padded_BTH = first.new_zeros(len(scores), width, first.shape[-1])
+    for row, scored in enumerate(scores):
+        if scored.hidden_TH is not None:
+            padded_BTH[row, : len(scored.hidden_TH)] = scored.hidden_TH
+    return padded_BTH
+
+
+def pad_scores(
+    teacher: Teacher,
+    scores: Sequence[TokenScores],
+    completion_ids: Sequence[Sequence[int]],
+    like_BT: Tensor,
+) -> Tensor:
+    """Scores as a float32 (B, T) tensor on the device of `like_BT`, 0 on padding.
+
+    Raises:
         TeacherError: a row is missing, the echoed ids differ from those sent, or a score is NaN
             or above 0. A score of −inf stays: it says that the teacher never writes that token.
     """
-    scores = teacher.score(prompt_ids, completion_ids, temperature)
     if len(scores) != len(completion_ids):
         raise TeacherError(
             f"{teacher.name} was asked for {len(completion_ids)} answers and scored {len(scores)}"

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage
+from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores, Usage
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
-class LocalTeacher(Teacher):
+class LocalTeacher(DistributionTeacher):
     """A frozen causal language model, in evaluation mode and in its own dtype.
 
     Rows are stripped of padding, sorted by length and packed into forwards of at most
@@ -53,7 +54,7 @@ class LocalTeacher(Teacher):
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         self._backbone = base.base_model
         self._head = base.get_output_embeddings()
-        self._head_settings = _head_settings(base.config.get_text_config())
+        self._head_settings = head_settings(base.config.get_text_config())
         self._verified = False
         self.usage = Usage()
         self._backbone.register_forward_pre_hook(self._count, with_kwargs=True)
@@ -92,12 +93,36 @@ class LocalTeacher(Teacher):
                 "scores would be those of other words. Take a teacher of the same family."
             )
 
-    @torch.no_grad()
+    def head(self) -> Head:
+        return Head(
+            weight_VH=self._head.weight.detach(),
+            bias_V=None if self._head.bias is None else self._head.bias.detach(),
+            **self._head_settings,
+        )
+
     def score(
         self,
         prompt_ids: Sequence[Sequence[int]],
         completion_ids: Sequence[Sequence[int]],
         temperature: float,
+    ) -> list[TokenScores]:
+        return self._score(prompt_ids, completion_ids, temperature, keep_hidden=False)
+
+    def score_with_hidden(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        return self._score(prompt_ids, completion_ids, temperature, keep_hidden=True)
+
+    @torch.no_grad()
+    def _score(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+        keep_hidden: bool,
     ) -> list[TokenScores]:
         rows = []
         for number, (prompt, completion) in enumerate(zip(prompt_ids, completion_ids, strict=True)):
@@ -113,12 +138,17 @@ class LocalTeacher(Teacher):
         # Longest first: a forward that does not fit in memory fails at once, not after an hour.
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]) - len(rows[i][1]))
         for batch in _pack(order, rows, self.max_tokens):
-            for index, scored in zip(batch, self._forward(batch, rows, temperature), strict=True):
+            found = self._forward(batch, rows, temperature, keep_hidden)
+            for index, scored in zip(batch, found, strict=True):
                 scores[index] = scored
         return [scored for scored in scores if scored is not None]
 
     def _forward(
-        self, batch: list[int], rows: list[tuple[list[int], list[int]]], temperature: float
+        self,
+        batch: list[int],
+        rows: list[tuple[list[int], list[int]]],
+        temperature: float,
+        keep_hidden: bool,
     ) -> list[TokenScores]:
         device = self._head.weight.device
         # The last token of a row predicts nothing that was sampled.
@@ -135,8 +165,9 @@ class LocalTeacher(Teacher):
         )
         token_N = torch.tensor([t for i in batch for t in rows[i][1]], device=device).long()
         logp_N = self._logprobs(hidden_NH, token_N, temperature)
-        pairs = zip(token_N.split(lengths), logp_N.split(lengths), strict=True)
-        return [TokenScores(token_ids, logp) for token_ids, logp in pairs]
+        hidden = hidden_NH.split(lengths) if keep_hidden else [None] * len(lengths)
+        parts = zip(token_N.split(lengths), logp_N.split(lengths), hidden, strict=True)
+        return [TokenScores(token_ids, logp, hidden_TH) for token_ids, logp, hidden_TH in parts]
 
     def _logprobs(self, hidden_NH: Tensor, token_N: Tensor, temperature: float) -> Tensor:
         return sampled_logprobs(
@@ -190,7 +221,7 @@ def _pack(
     return batches
 
 
-def _head_settings(config: Any) -> dict[str, Any]:
+def head_settings(config: Any) -> dict[str, Any]:
     """How an architecture changes its logits after the head: a factor, a soft cap."""
     scale = 1.0
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):

@@ -19,6 +19,7 @@ _SHOWN = {
     "entropy": "entropy",
     "teacher/gap": "gap",
     "groups/no_signal": "no signal",
+    "schedule/phase": "phase",
 }
 
 

@@ -14,6 +14,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "rank": (pa.int64(), "the process that sampled it"),
     "attempt": (pa.int64(), "1, and one more each time the run was resumed"),
     "policy_version": (pa.int64(), "optimiser steps that the weights which sampled it had seen"),
+    "source": (
+        pa.string(),
+        "who wrote it: student, or teacher (a trace); only where a run has traces",
+    ),
     "prompt": (pa.string(), "text, or chat messages as JSON"),
     "completion": (pa.string(), "what the model wrote, special tokens included"),
     "tokens": (pa.int64(), "tokens of the completion, the end token included"),

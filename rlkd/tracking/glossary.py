@@ -126,6 +126,26 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     ),
     "train/high_entropy_tokens/kept": ("share of tokens that are learnt from", "its `share`"),
     "train/high_entropy_tokens/entropy": ("mean entropy of those tokens", "nats"),
+    "train/schedule/phase": (
+        "which of the config's algorithms is in force, from 1: `algorithm`, then those of `then`",
+        "only with `then`",
+    ),
+    "train/schedule/*": (
+        "value in force of a number that moves, by its field (of a component: CLASS.FIELD)",
+        "only where one moves",
+    ),
+    "train/traces/share": (
+        "share of the rollouts that the teacher wrote (traces); lengths, rewards, accuracy, entropy"
+        " and difficulty are of the others, the student's own; groups/no_signal and"
+        " frac_reward_zero_std are of whole groups; a batch of traces alone logs none of them",
+        "only with data.traces",
+    ),
+    "train/traces/tokens": ("tokens of the traces of the step, all ranks", "tokens"),
+    "train/traces/reward": ("weighted sum of the rewards, mean over the gradable traces", ""),
+    "train/off_policy/logp": (
+        "log π_S of the traces' tokens, mean, nats: minus their cross-entropy",
+        "rises as the student learns to write as the teacher does",
+    ),
     "train/completions/mean_length": ("mean tokens of the rollouts", "tokens"),
     "train/completions/min_length": ("shortest rollout", "tokens"),
     "train/completions/max_length": ("longest rollout", "tokens"),
@@ -142,6 +162,56 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "near 0",
     ),
     "train/step_time": ("forward and backward of the step, sampling included", "seconds"),
+    "train/time/step": (
+        "a whole optimiser step, from log to log, without evaluations and checkpoints: the sum of"
+        " the phases below. All times are means over the ranks; on a GPU by its own clock",
+        "seconds",
+    ),
+    "train/time/generate": ("of that: sampling, tools and decoding included", "seconds"),
+    "train/time/reward": ("of that: the rewards", "seconds"),
+    "train/time/score": (
+        "of that: the student's and the reference's own log-probs of the samples, where they are"
+        " needed, advantages, and cutting the batch up",
+        "seconds",
+    ),
+    "train/time/teacher": ("of that: the teacher's scores", "seconds; only with a teacher"),
+    "train/time/forward": ("of that: the student's forward pass and the loss", "seconds"),
+    "train/time/backward": (
+        "of that: the backward pass, with what DDP or FSDP exchanges in it",
+        "seconds; more where ranks wait for a slower one",
+    ),
+    "train/time/optimizer": ("of that: clipping and the optimiser's step", "seconds"),
+    "train/time/sync": (
+        "of that: other collectives (gathers, reductions, barriers), the wait for slower ranks"
+        " included",
+        "seconds; only with several processes; high where ranks have unequal work",
+    ),
+    "train/time/log": (
+        "of that: recording rollouts, alarms, trackers, charts; what comes after a step's own log"
+        " is in the next one",
+        "seconds; small",
+    ),
+    "train/time/other": ("of that: what no phase claims (data, callbacks, scheduler)", "small"),
+    "train/time/evaluation": (
+        "evaluations since the last log, per step; no part of train/time/step",
+        "seconds; only after one",
+    ),
+    "train/time/save": (
+        "checkpoints since the last log, per step; no part of train/time/step",
+        "seconds; only after one",
+    ),
+    "train/memory/resident": (
+        "host memory that a process holds now, the highest of all ranks",
+        "GiB; growth from step to step is a leak",
+    ),
+    "train/memory/device_peak": (
+        "most GPU memory in tensors since the process began, the highest of all ranks",
+        "GiB; only on a GPU",
+    ),
+    "train/memory/device_reserved": (
+        "the same of what PyTorch's allocator holds, fragments included",
+        "GiB; far above device_peak: fragmentation",
+    ),
     "train/tracking/errors": (
         "batches of rollouts, all ranks, that could not be written to disk so far",
         "count; only where there were any",
@@ -161,6 +231,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/clip_ratio/region_mean": ("the sum of the two", "low for GRPO"),
     "train/clip_ratio/of_good_tokens": ("share of the tokens with A > 0 that are clipped away", ""),
     "train/clip_ratio/of_bad_tokens": ("share of the tokens with A < 0 that are clipped away", ""),
+    "train/clip_ratio/capped": (
+        "CISPO: share of tokens whose importance weight is cut; they keep their gradient",
+        "low",
+    ),
     "train/first_update/clip_ratio/of_good_tokens": (
         "the same at the first update on each batch, where GRPO clips none: RLAD's selection",
         "share of tokens with A > 0",
@@ -177,9 +251,19 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "the same at the tokens that ended an answer",
         "nats; large where the two end answers differently",
     ),
+    "train/teacher/divergence": (
+        "what a distillation loss lowers: the divergence that its algorithm names between teacher "
+        "and student over the whole vocabulary (or top k and tail), exact, mean over tokens",
+        "nats per token; falls; not comparable across divergences",
+    ),
+    "train/minillm/return": (
+        "MiniLLM's R: mean log π_T − log π_old of the tokens after a token, mean over tokens",
+        "nats; rises towards 0",
+    ),
     "train/teacher/beyond_clamp": (
-        "share of tokens whose |log π_S − log π_T| exceeds RLAD's clamp",
-        "high: the teacher's factor has no gradient there",
+        "share of tokens further from the teacher than the algorithm counts: |log π_S − log π_T| "
+        "above RLAD's `clamp_bound`, |log π_T − log π_old| above the others' `gap_bound`",
+        "RLAD: high, the teacher's factor has no gradient there; the others: near 0",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
     "train/updates/left_out": (

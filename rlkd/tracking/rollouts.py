@@ -42,6 +42,18 @@ class Rollouts:
         """The weighted sum of the rewards; NaN (not gradable) becomes None."""
         self.columns["reward"] = _plain(reward_B)
 
+    def add_sources(self, off_policy_B: Tensor | None) -> None:
+        """Who wrote each row; no column where there are no traces. A trace has no policy version:
+        no weights of the student sampled it."""
+        if off_policy_B is None:
+            return
+        taught = off_policy_B.tolist()
+        self.columns["source"] = ["teacher" if trace else "student" for trace in taught]
+        versions = self.columns["policy_version"]
+        self.columns["policy_version"] = [
+            None if trace else version for trace, version in zip(taught, versions, strict=True)
+        ]
+
     def add_statuses(self, name: str, statuses: Sequence[str] | None) -> None:
         """What came of a reward's call, per row; None: that reward does not say."""
         if statuses is not None and len(statuses) == len(self.prompts):

@@ -200,7 +200,7 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
     rows, heldout = load_splits(config.data)
     store = RolloutStore(folder / "rollouts", 0)
     trainer: Any = run._build_trainer(
-        config, geometry(config.batch, 1), store, build_rewards(config), rows
+        config, geometry(config.batch, 1), store, build_rewards(config), rows, None
     )
     phases = Phases(live)
     networks = (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None))
@@ -252,7 +252,7 @@ def steps(trainer: Any, case: Case, phases: Phases, heldout: Any) -> Any:
     """The callback that forgets the first step, evaluates after the second, and sees the update."""
     from transformers import TrainerCallback
 
-    from rlkd.evaluate import answer_greedily
+    from rlkd.evaluation.answers import answer_greedily
 
     class Steps(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig
 
-from rlkd import GRPO, RLAD, Trainer
+from rlkd import GKD, GRPO, RLAD, MiniLLM, OPDLoss, Trainer
 from rlkd.algorithms.ceeh import CEEH
 
 ROWS, GROUP = 24, 8
@@ -33,6 +33,9 @@ ALGORITHMS = {
     "rlad": RLAD(),
     "rlad dapo": RLAD(reduction="dapo", eos="old_policy"),
     "rlad arithmetic": RLAD(mixture="arithmetic", clamp="straight_through"),
+    "gkd": GKD(),
+    "opd_loss": OPDLoss(top_k=4, reward_weight=0.5),
+    "minillm": MiniLLM(),
     "grpo with ceeh-me": GRPO(beta=0.0, advantage_scale="none"),
     "grpo with ceeh-ea": GRPO(beta=0.0, reduction="dapo"),
     "rlad with ceeh-me": RLAD(advantage_scale="none"),

@@ -45,8 +45,8 @@ def updates(student, teacher, tmp_path_factory):
 
 
 ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad dapo",
-              "rlad arithmetic", "grpo with ceeh-me", "grpo with ceeh-ea",
-              "rlad with ceeh-me")  # fmt: skip
+              "rlad arithmetic", "gkd", "opd_loss", "minillm", "grpo with ceeh-me",
+              "grpo with ceeh-ea", "rlad with ceeh-me")  # fmt: skip
 
 
 @pytest.mark.parametrize("cut", [(1, 4), (2, 12), (2, 3)], ids=str)

@@ -157,7 +157,8 @@ def test_the_same_seed_gives_the_same_run_and_evaluation_disturbs_nothing(run, t
 def test_evaluation_draws_no_random_number(run):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from rlkd.evaluate import answer_greedily, score
+    from rlkd.evaluation.answers import answer_greedily
+    from rlkd.evaluation.scoring import score
 
     model = AutoModelForCausalLM.from_pretrained(run / "model").train()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")

@@ -27,9 +27,14 @@ def test_without_the_teachers_weight_it_is_its_base_bit_for_bit(case, off_policy
     theta, fixed = toy.student(0, dtype), toy.rollouts(0, dtype, off_policy)
     batch = toy.token_batch(theta, fixed)
     if teacher == "impossible":
-        batch = replace(batch, teacher_logp_BT=torch.full_like(batch.logp_BT, -math.inf).detach())
+        nothing = torch.full_like(fixed.teacher_BTV, -math.inf)
+        batch = replace(
+            batch,
+            teacher_logp_BT=torch.full_like(batch.logp_BT, -math.inf).detach(),
+            distributions=toy.distributions(theta.expand_as(nothing), nothing),
+        )
     elif teacher == "absent":
-        batch = replace(batch, teacher_logp_BT=None)
+        batch = replace(batch, teacher_logp_BT=None, distributions=None)
     assert case.base is not None
     silenced = case.without_teacher()
     same(outcome(silenced, theta, batch), outcome(case.base, theta, batch), 0.0)
@@ -40,6 +45,7 @@ def test_without_the_teachers_weight_it_is_its_base_bit_for_bit(case, off_policy
 def at_equal_teacher(case: Case, dtype: torch.dtype) -> tuple[tuple, tuple]:
     theta, fixed = toy.student(0, dtype), toy.rollouts(0, dtype, off_policy=0.0)
     logp = toy.logps(theta, fixed.token_BT).detach()
+    fixed = replace(fixed, teacher_BTV=theta.detach().expand_as(fixed.teacher_BTV))
     batch = toy.token_batch(theta, fixed, teacher_logp_BT=logp, old_logp_BT=logp)
     assert case.base is not None
     return outcome(case.algorithm, theta, batch), outcome(case.base, theta, batch)
@@ -58,8 +64,16 @@ def test_a_teacher_that_equals_the_student_changes_nothing_at_the_first_update(c
 
 
 def extreme(case: Case, teacher: list[float], advantage: float) -> tuple[LossOutput, Tensor]:
-    """First update on tokens between certain and all but impossible, float32."""
+    """First update on tokens between certain and all but impossible, float32; the gradient in
+    their log-probs and in the logits."""
     logp = torch.tensor([[0.0, -1e-7, -50.0, -1e4, -1e4]], requires_grad=True)
+    logits, teacher_logits = (of_two(values) for values in (logp.detach()[0].tolist(), teacher))
+    logits.requires_grad_()
+    distributions = toy.distributions(logits, teacher_logits.nan_to_num(neginf=0.0))
+    impossible = torch.tensor([min(0.0, *(t for t in teacher if t == -math.inf), 0.0), 0.0])
+    distributions = replace(
+        distributions, teacher_head=replace(distributions.teacher_head, bias_V=impossible)
+    )
     batch = TokenBatch(
         logp_BT=logp,
         old_logp_BT=logp.detach(),
@@ -67,14 +81,25 @@ def extreme(case: Case, teacher: list[float], advantage: float) -> tuple[LossOut
         mask_BT=torch.ones(1, 5),
         advantage_BT=torch.tensor([[advantage]]),
         teacher_logp_BT=torch.tensor([teacher]),
+        distributions=distributions,
         ref_logp_BT=logp.detach() + torch.tensor([-20.0, 20.0, 5.0, -5.0, 0.0]),
         is_eos_BT=torch.tensor([[False, False, False, False, True]]),
         hard_B1=torch.tensor([[True]]),
+        correct_B1=torch.tensor([[advantage > 0.0]]),
+        group_accuracy_B1=torch.tensor([[0.5 * (advantage > 0.0)]]),
         progress=toy.PROGRESS,
         entropy_coefficient=toy.ENTROPY_COEFFICIENT,
     )
     output = case.algorithm.loss(batch)
-    return output, torch.autograd.grad(output.loss, logp)[0]
+    leaves = (logp, logits)
+    gradients = torch.autograd.grad(output.loss, leaves, materialize_grads=True)
+    return output, torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def of_two(logps: list[float]) -> Tensor:
+    """Logits of a vocabulary of two, (1, T, 2), where the first token, the sampled one, has about
+    these log-probabilities."""
+    return torch.tensor([[[x, 0.0 if x < -1.0 else -1e4] for x in logps]])
 
 
 @every
@@ -147,6 +172,9 @@ def step_towards_teacher(algorithm: Algorithm, rate: float = 1e-2) -> tuple[floa
         teacher_logp_BT=toy.logps(teacher, token_BT),
         ref_logp_BT=logp_BT.detach(),
         is_eos_BT=torch.zeros_like(logp_BT, dtype=torch.bool),
+        correct_B1=torch.zeros(8, 1, dtype=torch.bool),  # the group failed
+        group_accuracy_B1=torch.zeros(8, 1, dtype=torch.float64),
+        distributions=toy.distributions(theta.expand(8, 1, -1), teacher.expand(8, 1, -1)),
     )
     (gradient,) = torch.autograd.grad(algorithm.loss(batch).loss, theta)
     moved = theta - rate * gradient

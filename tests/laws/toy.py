@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rlkd.algorithms.base import Algorithm, LossOutput
 from rlkd.algorithms.component import Composed
-from rlkd.batch import TokenBatch
+from rlkd.batch import Distributions, TokenBatch
+from rlkd.objectives.chunked import Head
 
 LENGTHS = (6, 5, 6, 1, 3, 0, 4, 2)  # one row has no counted token at all
 MAX_LENGTH = 9  # the constant of dr_grpo: longer than any row, as when nobody reaches the limit
@@ -30,12 +31,14 @@ class Rollouts:
     advantage_BT: Tensor
     old_logp_BT: Tensor
     teacher_logp_BT: Tensor
+    teacher_BTV: Tensor
     ref_logp_BT: Tensor
     weight_BT: Tensor
     is_eos_BT: Tensor
     hard_B1: Tensor
     correct_B1: Tensor
     group_accuracy_B1: Tensor
+    off_policy_B1: Tensor
 
     def rows(self, index) -> "Rollouts":
         return Rollouts(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -73,6 +76,7 @@ def rollouts(
     token_BT = torch.randint(V, (rows, longest), generator=generator)
     position_T, length_B = torch.arange(longest), torch.tensor(LENGTHS)
     theta_TV = student(seed, dtype).detach()
+    old_TV, teacher_TV = theta_TV + off_policy * noise(longest, V), theta_TV + noise(longest, V)
     made = Rollouts(
         token_BT=token_BT,
         mask_BT=(position_T < length_B[:, None]).to(dtype),
@@ -80,8 +84,9 @@ def rollouts(
         advantage_BT=torch.tensor([1.2, -0.9, 0.4, -1.5, 0.0, 0.7, -0.3, 1.0], dtype=dtype)[
             :, None
         ],
-        old_logp_BT=logps(theta_TV + off_policy * noise(longest, V), token_BT),
-        teacher_logp_BT=logps(theta_TV + noise(longest, V), token_BT),
+        old_logp_BT=logps(old_TV, token_BT),
+        teacher_logp_BT=logps(teacher_TV, token_BT),
+        teacher_BTV=teacher_TV.expand(rows, -1, -1),
         ref_logp_BT=logps(theta_TV + 0.5 * noise(longest, V), token_BT),
         weight_BT=noise(rows, longest).abs() + 0.5,
         is_eos_BT=position_T == length_B[:, None] - 1,
@@ -90,10 +95,24 @@ def rollouts(
         # Groups of two: mixed, mixed, all wrong, all right.
         correct_B1=torch.tensor([1, 0, 1, 0, 0, 0, 1, 1], dtype=torch.bool)[:, None],
         group_accuracy_B1=torch.tensor([0.5, 0.5, 0.5, 0.5, 0, 0, 1, 1], dtype=dtype)[:, None],
+        # Traces with a good, a bad and no advantage; groups of two with one, two and none.
+        off_policy_B1=torch.tensor([1, 0, 0, 1, 1, 1, 0, 0], dtype=torch.bool)[:, None],
     )
     if off_policy == 0.0:
         return replace(made, old_logp_BT=logps(theta_TV, token_BT))
     return made
+
+
+def distributions(student_BTV: Tensor, teacher_BTV: Tensor) -> Distributions:
+    """Hidden states that are logits already, heads that change nothing; a few tokens at a time."""
+    identity = Head(weight_VH=torch.eye(student_BTV.shape[-1], dtype=student_BTV.dtype))
+    return Distributions(
+        student_BTH=student_BTV,
+        student_head=identity,
+        teacher_BTH=teacher_BTV,
+        teacher_head=identity,
+        chunk_logits=7 * student_BTV.shape[-1],
+    )
 
 
 def token_batch(theta_TV: Tensor, fixed: Rollouts, **changes) -> TokenBatch:
@@ -107,7 +126,10 @@ def token_batch(theta_TV: Tensor, fixed: Rollouts, **changes) -> TokenBatch:
         "progress": PROGRESS,
         "entropy_coefficient": ENTROPY_COEFFICIENT,
     }
-    values |= {f.name: getattr(fixed, f.name) for f in fields(fixed) if f.name != "token_BT"}
+    apart = ("token_BT", "teacher_BTV")
+    values |= {f.name: getattr(fixed, f.name) for f in fields(fixed) if f.name not in apart}
+    student_BTV = theta_TV.expand(len(fixed.token_BT), -1, -1)
+    values["distributions"] = distributions(student_BTV, fixed.teacher_BTV)
     return TokenBatch(**(values | changes))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import GRPO, Trainer
+from rlkd import CISPO, DAPO, GRPO, GSPO, DrGRPO, Trainer
 
 LOSSES = {
     "grpo": {"loss_type": "grpo"},
@@ -15,6 +15,18 @@ LOSSES = {
     "dual_clip": {"loss_type": "grpo", "delta": 1.5},
     "uncorrected_kl": {"loss_type": "grpo", "use_bias_correction_kl": False},
     "off_policy_mask": {"loss_type": "grpo", "off_policy_mask_threshold": 0.01},
+}
+
+# Each class, and TRL's arguments for it. The epsilon_high of TRL's cispo is the whole bound.
+CLASSES = {
+    "dr_grpo": (DrGRPO(), LOSSES["dr_grpo"]),
+    "dapo": (DAPO(), LOSSES["dapo"]),
+    "gspo": (GSPO(), LOSSES["gspo"] | {"epsilon_high": 4e-4}),
+    "cispo": (CISPO(clip_high=0.25), {"loss_type": "cispo", "epsilon_high": 1.25}),
+    "cispo with reference": (
+        CISPO(beta=0.1, clip_high=0.25),
+        {"loss_type": "cispo", "epsilon_high": 1.25, "beta": 0.1},
+    ),
 }
 
 
@@ -56,7 +68,19 @@ def off_policy(inputs):
 def test_loss_and_gradient_equal_trl(name, beta, student, prompts, tmp_path):
     args = arguments(tmp_path, beta=beta, **LOSSES[name])
     theirs = GRPOTrainer(student, reward, args, prompts)
-    ours = Trainer(student, reward, args, prompts)
+    equal_losses(theirs, Trainer(student, reward, args, prompts), prompts, beta)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_class_of_a_paper_equals_trls_loss_type(name, student, prompts, tmp_path):
+    algorithm, theirs = CLASSES[name]
+    ours = Trainer(student, reward, arguments(tmp_path), prompts, algorithm=algorithm)
+    theirs = GRPOTrainer(student, reward, arguments(tmp_path, **theirs), prompts)
+    equal_losses(theirs, ours, prompts, algorithm.beta)
+
+
+def equal_losses(theirs, ours, prompts, beta):
+    """Loss and gradient on one batch, as it was sampled and as a second pass over it sees it."""
     theirs.model.train()
     batch = [prompts[i // 4] for i in range(16)]
     inputs = theirs._generate_and_score_completions(batch)

@@ -1,10 +1,12 @@
-"""The slow twin of the whole loss of GRPO and of RLAD: per token, in plain Python floats.
+"""The slow twin of the whole loss of GRPO and of RLAD: per token, in plain Python floats. Those of
+the other algorithms (`distilled.py`, CISPO here) put their own parts into it.
 
 Takes the algorithm's fields as keyword arguments (`dataclasses.asdict`), so that it shares no
 code with it. RLAD Eq. 4; GRPO (2402.03300) Eq. 3.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.reference import twins
@@ -25,6 +27,8 @@ class TwinBatch:
     eos: list[list[bool]] | None = None
     weight: list[Row] | None = None
     logp_now: list[Row] | None = None
+    correct: list[bool] | None = None
+    accuracy: Row | None = None
     accumulation: float = 1.0
     step_tokens: float | None = None
     max_length: int | None = None
@@ -62,8 +66,17 @@ def _ratio(batch: TwinBatch, b: int, t: int, settings: dict) -> float:
     )
 
 
-def policy_loss(batch: TwinBatch, **settings) -> float:
-    """−surrogate · weight + β k3 (· π_S/π_old), reduced."""
+PerToken = Callable[[TwinBatch, int, int], float]
+
+
+def policy_loss(
+    batch: TwinBatch,
+    surrogate: PerToken | None = None,
+    further: PerToken | None = None,
+    **settings,
+) -> float:
+    """−surrogate · weight + further + β k3 (· π_S/π_old), reduced. `surrogate` stands in for PPO's
+    loss of a token."""
     losses: list[Row] = []
     for b, row in enumerate(batch.logp):
         tokens = range(len(row))
@@ -74,13 +87,19 @@ def policy_loss(batch: TwinBatch, **settings) -> float:
             importance = [twins.sequence_ratio(importance, batch.mask[b])] * len(row)
         out = []
         for t in tokens:
-            loss = twins.clipped_surrogate(
-                ratios[t],
-                _at(batch.advantage, b, t, 0.0),
-                settings["clip_low"],
-                settings["clip_high"],
-                settings["dual_clip"],
-            ) * _at(batch.weight, b, t, 1.0)
+            if surrogate is not None:
+                loss = surrogate(batch, b, t)
+            else:
+                loss = twins.clipped_surrogate(
+                    ratios[t],
+                    _at(batch.advantage, b, t, 0.0),
+                    settings["clip_low"],
+                    settings["clip_high"],
+                    settings["dual_clip"],
+                )
+            loss *= _at(batch.weight, b, t, 1.0)
+            if further is not None:
+                loss += further(batch, b, t)
             if settings["beta"] > 0:
                 assert batch.ref is not None
                 penalty = twins.k3(batch.logp[b][t], batch.ref[b][t])
@@ -102,7 +121,21 @@ def policy_loss(batch: TwinBatch, **settings) -> float:
     )
 
 
-def policy_gradient(batch: TwinBatch, step: float = 1e-6, **settings) -> list[Row]:
+def cispo_loss(batch: TwinBatch, **settings) -> float:
+    """CISPO, 2506.13585 Eq. 4 and 5. The weight is that of `logp_now`, which stays where it is."""
+
+    def surrogate(batch: TwinBatch, b: int, t: int) -> float:
+        now = batch.logp if batch.logp_now is None else batch.logp_now
+        ratio = math.exp(now[b][t]) / math.exp(batch.old[b][t])
+        weight = min(max(ratio, 1.0 - settings["clip_low"]), 1.0 + settings["clip_high"])
+        return -weight * _at(batch.advantage, b, t, 0.0) * batch.logp[b][t]
+
+    return policy_loss(batch, surrogate, **settings)
+
+
+def policy_gradient(
+    batch: TwinBatch, loss: Callable[..., float] = policy_loss, step: float = 1e-6, **settings
+) -> list[Row]:
     """d loss / d logp by central differences of the twin."""
     here = [list(row) for row in batch.logp]
     gradient = []
@@ -114,7 +147,7 @@ def policy_gradient(batch: TwinBatch, step: float = 1e-6, **settings) -> list[Ro
                 moved = [list(r) for r in here]
                 moved[b][t] += sign * step
                 shifted = TwinBatch(**{**vars(batch), "logp": moved, "logp_now": here})
-                values.append(policy_loss(shifted, **settings))
+                values.append(loss(shifted, **settings))
             out.append((values[0] - values[1]) / (2 * step))
         gradient.append(out)
     return gradient

@@ -10,8 +10,10 @@ import pytest
 
 import rlkd
 from rlkd.checkpoints import manifest
-from rlkd.cli import locate, main
+from rlkd.cli import main
 from rlkd.config import ConfigError, load
+from rlkd.evaluation import Evaluation, Measure, Settings
+from rlkd.evaluation.commands import locate
 
 CONFIG = """
 model: {path: models/student}
@@ -42,7 +44,7 @@ def files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list:
-    """Stands in for rlkd.run; what it was called with."""
+    """Stands in for rlkd.run and the evaluation; what they were called with."""
     made: list = []
     run = types.ModuleType("rlkd.run")
 
@@ -51,11 +53,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
 
     run.train = train  # pyright: ignore
 
-    def evaluate(model, config):
+    def evaluate_model(model, config, **how):
         made.append((model, config))
-        return {"eval/accuracy": 0.5, "rows": 4}
+        assert {how[name] for name in ("samples", "temperature", "ks", "seed")} == {None}
+        measures = {"pass@1": Measure(0.5, 0.1, 4)}
+        return Evaluation(measures, [{}] * 4, Settings(), {"model": str(model)})
 
-    run.evaluate = evaluate  # pyright: ignore
+    monkeypatch.setattr("rlkd.evaluation.model.evaluate_model", evaluate_model)
     monkeypatch.setitem(sys.modules, "rlkd.run", run)
     monkeypatch.setattr(rlkd, "run", run, raising=False)
     return made
@@ -234,7 +238,7 @@ def test_eval_of_a_run(run_folder: Path, capsys, calls: list):
     assert config.data.eval.size == 9
     assert (config.eval.max_completion_length, config.eval.batch_size) == (7, 3)
     assert config.sampling.temperature == 0.5
-    assert capsys.readouterr().out == "eval/accuracy=0.5000\nrows=4\n"
+    assert capsys.readouterr().out == "rows=4\naccuracy=0.5000\n"
 
 
 def test_eval_of_an_unfinished_run_takes_the_newest_checkpoint(run_folder: Path):

@@ -712,3 +712,137 @@ def test_mistakes_in_a_component():
 def test_help_lists_the_fields_of_the_components():
     text = describe_fields(None, [CEEH])
     assert "  components.0.length_beta: a number; default: 0.1\n      β: weight of" in text
+
+
+# phases, and numbers that move
+
+RLAD = "rlkd.algorithms.rlad:RLAD"
+GRPO = "rlkd.algorithms.grpo:GRPO"
+
+
+def phased(algorithm: dict, *then: dict, more: tuple[str, ...] = ()) -> RunConfig:
+    return minimal(
+        f"--algorithm={json.dumps(algorithm)}", f"--then={json.dumps(then)}",
+        "--teacher={path: t}", "--optim.steps=100", *more,
+    )  # fmt: skip
+
+
+def test_algorithms_that_follow_each_other():
+    from rlkd.algorithms.grpo import GRPO as Free
+    from rlkd.algorithms.rlad import RLAD as Taught
+    from rlkd.algorithms.schedule import Phase, Schedule
+
+    config = phased({"use": RLAD, "until": 0.3}, {"use": RLAD, "alpha": 0.9, "until": 50},
+                    {"use": GRPO, "beta": 0.0})  # fmt: skip
+    assert config.build_algorithm() == Schedule(
+        (
+            Phase(algorithm=Taught(), until=0.3),
+            Phase(algorithm=Taught(alpha=0.9), until=50),
+            Phase(algorithm=Free(beta=0.0)),
+        )
+    )
+    full = resolved(config)
+    assert full.then[0].settings["clip_high"] == 0.28
+    again = load(write(dump(full), "again.yaml"))
+    assert again.build_algorithm() == config.build_algorithm()
+    assert resolved(again) == full
+
+
+def test_a_component_sets_its_defaults_in_every_phase():
+    ceeh = f"--components=[{{use: '{CEEH}'}}]"
+    built: Any = phased({"use": RLAD, "until": 0.5}, {"use": GRPO}, more=(ceeh,)).build_algorithm()
+    assert [phase.algorithm.advantage_scale for phase in built.phases] == ["none", "none"]
+
+
+def test_a_number_that_moves():
+    from rlkd.algorithms.rlad import RLAD as Taught
+    from rlkd.algorithms.schedule import Anneal, Phase, Schedule
+
+    config = phased({"use": RLAD, "alpha": {"to": 1.0, "over": [0, 0.5]},
+                     "beta": {"from": 0.005, "to": 0.001, "per_step": 1e-5}})  # fmt: skip
+    want = Phase(
+        algorithm=Taught(beta=0.005),
+        anneal={"alpha": Anneal(to=1.0, over=(0.0, 0.5)), "beta": Anneal(to=1e-3, per_step=1e-5)},
+    )
+    assert config.build_algorithm() == Schedule((want,))
+    full = resolved(config)
+    assert full.algorithm.settings["alpha"] == {
+        "from": 0.5, "to": 1.0, "shape": "linear", "over": [0.0, 0.5], "per_step": None
+    }  # fmt: skip
+    again = load(write(dump(full), "again.yaml"), ["--algorithm.alpha.to=0.9"])
+    built: Any = again.build_algorithm()
+    assert built.phases[0].anneal["alpha"].to == 0.9
+    assert built.phases[0].anneal["beta"] == want.anneal["beta"]
+
+
+def test_a_components_number_that_moves():
+    from rlkd.algorithms.schedule import Anneal
+
+    bonus = {"use": "rlkd.algorithms.entropy_bonus:EntropyBonus", "coefficient": {"to": 0}}
+    config = carrying({"use": CEEH, "entropy": None}, bonus)
+    built: Any = config.build_algorithm()
+    assert built.components == ({}, {"coefficient": Anneal(to=0.0)})
+    assert config.build_components()[1].coefficient == 0.01
+    again = load(write(dump(resolved(config)), "again.yaml"))
+    assert again.build_algorithm() == built
+
+
+PLATEAU = {"plateau": "eval/accuracy"}
+BONUS = "rlkd.algorithms.entropy_bonus:EntropyBonus"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (({"use": RLAD}, {"use": GRPO}), "algorithm: RLAD is followed by GRPO and has no `until`"),
+        (({"use": RLAD, "until": 3},), "algorithm: until is 3 but nothing follows RLAD"),
+        (({"use": RLAD, "until": 100}, {"use": GRPO}), "algorithm.until: RLAD would end after"),
+        (({"use": RLAD, "until": 2.5}, {"use": GRPO}), "algorithm: until is 2.5; it must be"),
+        (({"use": RLAD, "until": 3}, {"use": GRPO, "alpha": 1}), "then.0.alpha: there is no such"),
+        (({"use": RLAD, "alpha": {"to": 2.0}},), "the schedule comes to alpha 2"),
+        (({"use": RLAD, "alpha": {"too": 0.9}},), "algorithm.alpha.too: there is no such key"),
+        (({"use": RLAD, "alpha": {"from": 0.1}},), "algorithm.alpha.to: this key is missing"),
+        (({"use": RLAD, "dual_clip": {"to": 3.0}},), "algorithm.dual_clip.from: this value"),
+        (({"use": RLAD, "eos": {"to": 3.0}},), "algorithm.eos: this value cannot be used"),
+        (({"use": RLAD, "alpha": {"to": 0.9, "over": [1, 0]}},), "the lower first"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_mistakes_in_a_schedule(config, message):
+    assert message in refusal(phased(*config).build_algorithm)
+
+
+@pytest.mark.parametrize(
+    ("until", "more", "message"),
+    [
+        ({"plateau": "eval/acuracy"}, "--eval.every=2", "algorithm.until.plateau is 'eval/acur"),
+        ({"plateau": "train/rewad"}, "--eval.every=2", "did you mean train/reward?"),
+        (PLATEAU, "--eval.every=0", "eval.every is 0: there is no evaluation before the last"),
+        (PLATEAU | {"patient": 2}, "--eval.every=2", "algorithm.until.patient: there is no such"),
+        (True, "--eval.every=2", "algorithm.until: this value cannot be used"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_a_plateau(until, more, message):
+    held = "--data.eval={use: 'envs.arithmetic:rows', size: 5}"
+    text = refusal(phased, {"use": RLAD, "until": until}, {"use": GRPO}, more=(held, more))
+    assert message in text
+
+
+def test_a_plateau_in_a_config():
+    from rlkd.algorithms.schedule import Plateau
+
+    held = "--data.eval={use: 'envs.arithmetic:rows', size: 5}"
+    until = PLATEAU | {"patience": 2, "at_latest": 0.9}
+    config = phased({"use": RLAD, "until": until}, {"use": GRPO}, more=(held, "--eval.every=2"))
+    built: Any = config.build_algorithm()
+    assert built.phases[0].until == Plateau(plateau="eval/accuracy", patience=2, at_latest=0.9)
+    assert load(write(dump(resolved(config)), "again.yaml")).build_algorithm() == built
+
+
+def test_help_lists_phases_and_what_moves():
+    text = describe_fields(RLAD, (), [GRPO])
+    assert "algorithm.until: When `then` takes over" in text
+    assert "  then.0.beta: a number; default: 0.04" in text
+    assert "  algorithm.<number>.per_step: a number, or null; default: null" in text
+    assert "  then.0.until.patience: a whole number above 0; default: 3" in text

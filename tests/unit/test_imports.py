@@ -27,6 +27,6 @@ def test_names_resolve_and_unknown_ones_are_told():
 
     for name in rlkd.__all__:
         assert getattr(rlkd, name).__name__ == name
-    with pytest.raises(AttributeError, match=r"no attribute 'RLADD'; it has CEEH, GRPO, RLAD"):
+    with pytest.raises(AttributeError, match=r"no attribute 'RLADD'; it has CEEH, .*GRPO, .*RLAD"):
         _ = rlkd.RLADD
     assert set(rlkd.__all__) <= set(dir(rlkd))

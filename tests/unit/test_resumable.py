@@ -39,7 +39,7 @@ def whole(student, tmp_path_factory):
 def logged(trainer):
     """The log without times, and without the closing summary, which a rest of a run lacks."""
     return [
-        {k: v for k, v in line.items() if "time" not in k}
+        {k: v for k, v in line.items() if "time" not in k and "memory" not in k}
         for line in trainer.state.log_history
         if "loss" in line
     ]

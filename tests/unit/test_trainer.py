@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOConfig
 
-from rlkd import GRPO, RLAD, Trainer
+from rlkd import GRPO, HDPO, KDRL, OPD, RLAD, SRPO, Trainer
 from rlkd.algorithms.component import Composed
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores
 from rlkd.tracking.rollouts import Rollouts
@@ -330,6 +330,38 @@ def test_a_teacher_changes_the_update(student, teacher, prompts, tmp_path):
     want = trained(student, prompts, tmp_path, grpo, None)
     got = trained(student, prompts, tmp_path, RLAD(), teacher)
     assert max((got[key] - want[key]).abs().max() for key in want) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "algorithm", [OPD(), KDRL(), SRPO(), HDPO()], ids=lambda a: type(a).__name__
+)
+def test_the_other_taught_algorithms_train_and_evaluate(
+    algorithm, student, teacher, prompts, tmp_path
+):
+    """In evaluation too the loss is told which answers are correct, and how many of a group."""
+    seen = []
+
+    class Watched(type(algorithm)):
+        def loss(self, batch):
+            seen.append((batch.logp_BT.requires_grad, batch.correct_B1, batch.group_accuracy_B1))
+            return super().loss(batch)
+
+    def sometimes_correct(completions, **_):
+        return [float(sum(map(ord, text)) % 2) for text in completions]
+
+    args = arguments(tmp_path, num_iterations=2)
+    trainer = Trainer(
+        student, sometimes_correct, args, prompts, eval_dataset=prompts.select(range(8)),
+        algorithm=Watched(), teacher=teacher, teacher_check="off",
+    )  # fmt: skip
+    trainer.train()
+    assert math.isfinite(trainer.evaluate()["eval_loss"])
+    assert {grad for grad, *_ in seen} == {True, False}
+    for _, correct_B1, accuracy_B1 in seen:
+        assert correct_B1.dtype == torch.bool
+        assert correct_B1.shape == accuracy_B1.shape
+        assert (correct_B1.float() * (accuracy_B1 == 0)).sum() == 0
+    assert {bool(x) for _, c, _ in seen for x in c} == {True, False}
 
 
 def test_plain_arguments_are_taken_as_trl_takes_them(student, prompts, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlkd.evaluate import answer_greedily, sample_answers
+from rlkd.evaluation.answers import answer_greedily, sample_answers
 
 ROWS = [{"prompt": "1+2="}, {"prompt": "3+4-5="}, {"prompt": "9="}]
 
