@@ -20,7 +20,7 @@ BASELINE = "grpo"
 """The algorithm (the name of its file) that the others are tested against."""
 SAME = {
     "model": None,
-    "data": None,
+    "data": ("train", "eval", "prompt_column", "columns"),
     "environment": None,
     "sampling": None,
     "eval": None,

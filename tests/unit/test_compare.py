@@ -141,7 +141,8 @@ def test_the_committed_algorithms_differ_in_nothing_that_is_the_tasks(monkeypatc
     found = jobs(monkeypatch, names, seeds=(0,))
     for job in found:
         job.config.build_algorithm()
-        for block in ("model", "data", "sampling", "eval"):
+        assert job.config.data.train == found[0].config.data.train
+        for block in ("model", "sampling", "eval"):
             assert getattr(job.config, block) == getattr(found[0].config, block), job.name
 
 
@@ -149,7 +150,7 @@ def test_the_committed_algorithms_differ_in_nothing_that_is_the_tasks(monkeypatc
     ("text", "place"),
     [
         ("optim: {steps: 9}", "optim.steps"),
-        ("data: {train: {size: 9}}", "data"),
+        ("data: {train: {size: 9}}", "data.train"),
         ("batch: {micro_batch_size: 8, group_size: 4}", "batch.group_size"),
         ("run: {seed: 3}", "run"),
     ],
