@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlkd import __version__
 from rlkd import config as configs
+from rlkd.compare.commands import add_compare, compare
 from rlkd.config import ConfigError, RunConfig
 from rlkd.config.help import describe_fields, list_blocks
 from rlkd.doctor.commands import add_doctor, doctor
@@ -41,6 +42,7 @@ examples:
   rlkd traces configs/luffy.yaml --samples 4 --out traces.jsonl
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
+  rlkd compare configs/evidence/compare/*.yaml --seeds 5
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -182,6 +184,7 @@ _COMMANDS = {
     "report": seeing.report,
     "doctor": doctor,
     "plan": plan,
+    "compare": compare,
     "traces": traces,
 }
 
@@ -275,6 +278,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "report": seeing.report_options(report),
         "doctor": add_doctor(added),
         "plan": add_plan(added),
+        "compare": add_compare(added),
         "traces": add_traces(added),
     }
     return parser, options

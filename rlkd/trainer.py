@@ -34,6 +34,7 @@ from rlkd.phases import in_phase
 from rlkd.resampling import Resampling
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
+from rlkd.spending import Spending
 from rlkd.teacher.attach import attach
 from rlkd.teacher.base import Teacher, TeacherError
 from rlkd.teacher.check import check_alignment
@@ -130,6 +131,8 @@ class Trainer(
         self._take_traces(traces)
         self._start_checkpoints()
         self._start_phases()
+        self.spending = Spending(self.teacher)
+        self.pieces.add("spending", self.spending, per_rank=True)
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
@@ -211,6 +214,10 @@ class Trainer(
         generated = super()._generate(prompts)
         # Prompt and completion ids, unpadded; the latter with what tools wrote, whose mask is 0.
         self._sampled_ids, self._tool_mask = (generated[0], generated[1]), generated[2]
+        if self._mode() == "train":
+            written = self._tool_mask if self._tool_mask is not None else generated[1]
+            count = sum if self._tool_mask is not None else len
+            self.spending.generated_tokens += sum(count(row) for row in written)
         return generated
 
     @in_phase("reward")
@@ -532,6 +539,9 @@ class Trainer(
         mode = self._mode()
         for name, value in self._means[mode].pop(self._sum_over_ranks).items():
             self._metrics[mode][name].append(value)
+        if mode == "train":
+            for name, value in self.spending.metrics(self._sum_over_ranks).items():
+                self._metrics[mode][name].append(value)
         super().log(logs, start_time)
 
     def gather_rows(self, rows: list[Any]) -> list[Any]:

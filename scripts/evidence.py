@@ -12,8 +12,6 @@ held-out problems.
 """
 
 import argparse
-import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -27,6 +25,8 @@ from evidence_report import ARMS, MIX, K, Record, last_line, of_arm, plot, table
 
 # Models this small gain nothing from a second thread, and lose much where another program wants it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from rlkd.compare import records
 
 ROOT = Path(__file__).resolve().parent.parent
 BANDS = {"easy": (2, 2), "hard": (4, 5)}
@@ -43,14 +43,6 @@ def config_of(arm: str, seed: int, folder: Path, overrides: list[str]) -> Any:
     words = [f"--run.dir={folder}", f"--run.name={arm}-seed{seed}", f"--run.seed={seed}"]
     words += [f"--data.train.seed={seed}", *overrides]
     return configs.load(f"configs/evidence/ceeh_{arm}.yaml", words)
-
-
-def fingerprint(config: Any) -> str:
-    """A hash of all that files and overrides set, but the run's name and folder."""
-    unnamed = {"run": {"name", "dir"}}
-    settings = config.model_dump(mode="json", exclude=unnamed, exclude_unset=True)
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def measure(config: Any, model: Path) -> dict[str, dict[str, float]]:
@@ -135,7 +127,7 @@ def run_one(arm: str, config: Any, overrides: list[str]) -> Record:
         "heldout": figures,
         "steps": config.optim.steps,
         "rollouts": config.optim.steps * config.batch.prompts_per_step * config.batch.group_size,
-        "settings": fingerprint(config),
+        "settings": records.fingerprint(config),
         "command": " ".join(
             ["scripts/evidence ceeh --arms", arm, "--seeds", str(seed), *overrides]
         ),
@@ -148,21 +140,8 @@ def run_one(arm: str, config: Any, overrides: list[str]) -> Record:
     }
 
 
-def kept(path: Path, more: Record | None = None) -> list[Record]:
-    """The records in `path`, after adding `more`; two calls at once do not lose each other's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        records = json.loads(file.read() or "[]")
-        if more is not None:
-            records.append(more)
-            records.sort(key=lambda record: (record["arm"], record["seed"]))
-            file.seek(0)
-            file.truncate()
-            lines = ",\n ".join(json.dumps(record) for record in records)
-            file.write(f"[{lines}]\n")
-    return records
+def of_which_run(record: Record) -> tuple[str, int]:
+    return record["arm"], record["seed"]
 
 
 def free_folder(parent: Path) -> Path:
@@ -189,24 +168,24 @@ def ceeh(options: argparse.Namespace, overrides: list[str]) -> None:
     for seed in seeds:
         for arm in arms:
             config = config_of(arm, seed, runs, overrides)
-            there = of_arm(kept(path), arm).get(seed)
+            there = of_arm(records.read(path), arm).get(seed)
             if there is None:
                 print(f"\n{arm}, seed {seed}", flush=True)
-                kept(path, run_one(arm, config, overrides))
-            elif there["settings"] != fingerprint(config):
+                records.keep(path, run_one(arm, config, overrides), of_which_run)
+            elif there["settings"] != records.fingerprint(config):
                 sys.exit(
                     f"{path} holds {arm}, seed {seed}, run with other settings than the config's "
                     "now: both in one table would compare nothing. Name another --out, or delete "
                     "what the old settings gave"
                 )
-    records = kept(path)
-    text = table(records)
+    found = records.read(path)
+    text = table(found)
     (out / "ceeh.md").write_text(text + "\n", encoding="utf-8")
     picture = runs.parent / "ceeh.png"
-    plot(records, picture)
+    plot(found, picture)
     print(f"\n{text}\n\nrecords {path}\npicture {picture}\n")
-    if of_arm(records, "me").keys() & of_arm(records, "none").keys():
-        print(last_line(records))
+    if of_arm(found, "me").keys() & of_arm(found, "none").keys():
+        print(last_line(found))
 
 
 def main() -> None:

@@ -4,24 +4,24 @@
     scripts/make_tiny_models --models tiny_reasoner          trains one, leaves README.md alone
     scripts/make_tiny_models --check                         measures configs/models, trains nothing
 
-All are Llama-shaped, read characters (one token each) and learn from written solutions of
-training problems only (envs/arithmetic.py). The teacher has seen chains of partial results
+All are Llama-shaped, read characters (one token each) and learn from written solutions of training
+problems only (envs/arithmetic.py, envs/liars.py). The teacher has seen chains of partial results
 without a mistake. The student has seen several ways: most often the direct answer, else a chain,
 seldom a verbose chain; and its chains hold slips (a partial result replaced by a random digit,
 from which the chain goes on). So it knows how to work the problem out but prefers not to, and
 when sampled it slips often, though its most likely chain is right. The reasoner (for
 scripts/evidence) is a student of another kind: it writes at length where it need not, answers short
-problems at once now and then, and has learnt some operations wrong.
+problems at once now and then, and has learnt some operations wrong. Student and teacher of
+knights and liars (for rlkd compare) differ as the first two do, but that student is the teacher
+after some bad lessons: direct answers, slips, and most times "either … or" where it says "or".
 """
 
 import argparse
-import dataclasses
 import datetime
 import platform
 import random
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +32,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from envs.arithmetic import partial_results, problem, rows, split_of, written
-from rewards.arithmetic import accuracy, well_formed
+from tiny_tasks import TASKS, Recipe
 
-CHARACTERS = "0123456789+*= ,#"
 SPECIAL = ("<pad>", "<eos>", "<unk>")
 PAD, EOS = 0, 1  # their places in SPECIAL, which comes first in the vocabulary
 IGNORED = -100  # the label that transformers' loss skips
 MAX_COMPLETION = 24  # tokens; the longest solution (verbose, five terms, with its end) has 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Size of a model and what it is taught.
-
-    ``direct`` is the share of direct answers to problems whose first term is 5, and ``habit`` what
-    each step above (below) 5 adds to (takes from) it: an arbitrary habit, so that not all problems
-    change their way at the same moment; each term beyond the second takes ``longing`` from it.
-    ``verbose`` is a share of the other solutions, ``slip`` the
-    chance of a slip in each partial result. ``stuck`` is the chance that a partial result of one of
-    the operations that ``misremembered`` names is its wrong digit.
-    """
-
-    hidden: int
-    layers: int
-    intermediate: int
-    steps: int
-    batch: int
-    learning_rate: float
-    direct: float = 0.0
-    habit: float = 0.0
-    longing: float = 0.0
-    verbose: float = 0.0
-    slip: float = 0.0
-    stuck: float = 0.0
-    examples: int = 60_000
 
 
 RECIPES = {
@@ -88,12 +59,28 @@ RECIPES = {
         slip=0.08,
         stuck=0.95,
     ),
+    "liars_teacher": Recipe(96, 4, 288, 2500, 64, 4e-3, task="liars", people=(1, 3, 6)),
+    "liars_student": Recipe(
+        96,
+        4,
+        288,
+        400,
+        64,
+        1e-3,
+        direct=0.5,
+        longing=0.05,
+        slip=0.12,
+        stuck=0.9,
+        examples=30_000,
+        task="liars",
+        start="liars_teacher",
+    ),
 }
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(characters: str) -> PreTrainedTokenizerFast:
     """One token per character; pads on the left, as generation needs it."""
-    vocabulary = {token: number for number, token in enumerate((*SPECIAL, *CHARACTERS))}
+    vocabulary = {token: number for number, token in enumerate((*SPECIAL, *characters))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -127,45 +114,11 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return LlamaForCausalLM(config)
 
 
-def misremembered(value: int, operator: str, term: int) -> int | None:
-    """The wrong digit that a stuck student takes for the last of ``value operator term``: one of
-    these operations in ten has one, the same in every run; None: it knows this one."""
-    number = zlib.crc32(f"{value}{operator}{term}".encode())
-    if number % 10:
-        return None
-    right = partial_results([value, term], operator)[-1]
-    return (right + 1 + number // 10 % 9) % 10
-
-
-def solution(recipe: Recipe, draw: random.Random) -> tuple[str, str]:
-    """A training problem's prompt and a solution of the kind that the recipe teaches."""
-    row = problem(draw)
-    while split_of(row["prompt"]) != "train":
-        row = problem(draw)
-    terms, operators = row["terms"], row["operators"]
-    direct = recipe.direct + recipe.habit * (terms[0] - 5) - recipe.longing * (len(terms) - 2)
-    if draw.random() < direct:
-        return row["prompt"], written(terms, operators, row["results"], "direct")
-    results, value = [], terms[0]
-    for operator, term in zip(operators, terms[1:], strict=True):
-        # The first operation, which is all of a short problem, it always knows.
-        stuck = recipe.stuck and results
-        wrong = misremembered(value, operator, term) if stuck else None
-        value = partial_results([value, term], operator)[-1]
-        if wrong is not None and draw.random() < recipe.stuck:
-            value = wrong
-        elif draw.random() < recipe.slip:
-            value = draw.randrange(10)
-        results.append(value)
-    way = "verbose" if draw.random() < recipe.verbose else "chain"
-    return row["prompt"], written(terms, operators, results, way)
-
-
 def make_examples(
     recipe: Recipe, tokenizer: PreTrainedTokenizerFast, draw: random.Random
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and labels, (examples, longest), right-padded; only solutions have labels."""
-    pairs = [solution(recipe, draw) for _ in range(recipe.examples)]
+    pairs = [TASKS[recipe.task].solution(recipe, draw) for _ in range(recipe.examples)]
     longest = max(len(prompt) + len(text) + 1 for prompt, text in pairs)
     number = tokenizer.get_vocab()
     ids = torch.full((len(pairs), longest), PAD)
@@ -177,10 +130,16 @@ def make_examples(
     return ids, labels
 
 
-def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Plain supervised next-token training on written solutions."""
+def train(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, folder: Path
+) -> LlamaForCausalLM:
+    """Plain supervised next-token training on written solutions; `folder` has the models made
+    before."""
     torch.manual_seed(seed)
-    model = make_model(recipe, tokenizer)
+    if recipe.start is None:
+        model = make_model(recipe, tokenizer)
+    else:
+        model = LlamaForCausalLM.from_pretrained(folder / recipe.start).train()
     ids, labels = make_examples(recipe, tokenizer, random.Random(seed))
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -207,10 +166,10 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Llam
 
 @torch.no_grad()
 def measure(
-    model: Any, tokenizer: PreTrainedTokenizerFast, sampled: bool, n: int = 2000
+    task: str, model: Any, tokenizer: PreTrainedTokenizerFast, sampled: bool, n: int = 2000
 ) -> dict[str, float]:
     """Shares of ``n`` held-out answers that are right, well formed and ended, and of each way."""
-    problems = rows("heldout", n, seed=0)
+    problems, judges = TASKS[task].rows("heldout", n, seed=0), TASKS[task].rewards
     inputs = tokenizer([row["prompt"] for row in problems], return_tensors="pt", padding=True)
     torch.manual_seed(0)
     how = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sampled else {"do_sample": False}
@@ -218,9 +177,9 @@ def measure(
     tokens = output[:, inputs["input_ids"].shape[1] :]
     ended = (tokens == EOS).any(1).tolist()
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    scores = accuracy(texts, [row["answer"] for row in problems])
+    scores = judges.accuracy(texts, [row["answer"] for row in problems])
     right = [score == 1.0 for score in scores]
-    formed = [score == 1.0 for score in well_formed(texts)]
+    formed = [score == 1.0 for score in judges.well_formed(texts)]
     direct = [text.startswith("#") for text in texts]
     chains = [score for score, is_direct in zip(right, direct, strict=True) if not is_direct]
     return {
@@ -235,11 +194,11 @@ def measure(
 def report(folder: Path) -> list[str]:
     """Rows of a Markdown table: one per model and way of decoding; printed as they come."""
     table = []
-    for name in RECIPES:
+    for name, recipe in RECIPES.items():
         model = LlamaForCausalLM.from_pretrained(folder / name).eval()
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / name)
         for sampled in (False, True):
-            figures = measure(model, tokenizer, sampled)
+            figures = measure(recipe.task, model, tokenizer, sampled)
             if not table:
                 heads = ["model", "parameters", "decoding", *figures]
                 table += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -257,8 +216,9 @@ def write_readme(folder: Path, seed: int, table: list[str], minutes: float) -> N
 
 Made by `scripts/make_tiny_models --seed {seed}` on {datetime.date.today().isoformat()} in
 {minutes:.0f} minutes (torch {torch.__version__}, {platform.machine()}); `scripts/make_tiny_models
---check` measures them again. float32 safetensors, one shared character tokenizer, random
-initialisation: no pretrained weights, no data but the training problems of `envs/arithmetic.py`.
+--check` measures them again. float32 safetensors, a character tokenizer per task, random
+initialisation: no pretrained weights, no data but the training problems of `envs/arithmetic.py` and
+`envs/liars.py`.
 
 2,000 held-out problems, at most {MAX_COMPLETION} tokens an answer:
 
@@ -267,7 +227,9 @@ initialisation: no pretrained weights, no data but the training problems of `env
 The student was taught mostly direct answers, some chains with slips in them, and a few verbose
 chains; the teacher only chains, without slips. The reasoner (for `configs/evidence`) was taught
 mostly verbose chains, direct answers mainly to short problems, and one operation in ten wrong. The
-recipes:
+liars' teacher (for `rlkd compare`) was taught only chains, without slips; their student is that
+teacher after lessons of direct answers and of chains with slips and with most an "or" taken for
+"either … or". The recipes:
 
 {recipes}
 """
@@ -295,11 +257,12 @@ def main() -> None:
         report(arguments.out)
         return
     started = time.perf_counter()
-    tokenizer = make_tokenizer()
     for name in arguments.models:
         recipe = RECIPES[name]
+        tokenizer = make_tokenizer(TASKS[recipe.task].characters)
         print(f"{name}: {recipe}", flush=True)
-        train(recipe, tokenizer, arguments.seed).save_pretrained(arguments.out / name)
+        model = train(recipe, tokenizer, arguments.seed, arguments.out)
+        model.save_pretrained(arguments.out / name)
         tokenizer.save_pretrained(arguments.out / name)
     minutes = (time.perf_counter() - started) / 60
     table = report(arguments.out)

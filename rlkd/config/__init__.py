@@ -1,6 +1,6 @@
 """A run's YAML: typed, documented under each field, checked before anything heavy is loaded."""
 
-from rlkd.config.loading import dump, load, overlay, resolved, validate
+from rlkd.config.loading import dump, load, overlay, read, resolved, validate
 from rlkd.config.run_config import RunConfig
 from rlkd.config.trl_keys import check_trl_keys
 from rlkd.errors import ConfigError
@@ -12,6 +12,7 @@ __all__ = [
     "dump",
     "load",
     "overlay",
+    "read",
     "resolved",
     "validate",
 ]

@@ -27,7 +27,9 @@ class Override(NamedTuple):
     value: Any
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load(
+    path: str | Path, overrides: Sequence[str] = (), *, under: str | Path | None = None
+) -> RunConfig:
     """The checked config of a run.
 
     Args:
@@ -35,13 +37,26 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: command-line words, `["--optim.steps", "5", "--algorithm.alpha=0.3"]`; values are
             YAML; a list's item is named by its index (`--rewards.0.weight 2`; one past the end adds
             an item). Where one place is given twice, the last one wins.
+        under: another file, which lies under this one as its `base:` would.
 
     Raises:
         ConfigError: a file is missing or no YAML, bases go round in a circle, an override has no
             value or no place, a key is unknown or missing, a value is of the wrong type or does not
             fit another. The algorithm's own fields are checked by `build_algorithm`.
     """
-    return overlay(_read(Path(path), ()), overrides, str(path))
+    tree = read(path)
+    if under is not None:
+        tree = merge(read(under), tree)
+    return overlay(tree, overrides, str(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a file and its bases say, merged and unchecked.
+
+    Raises:
+        ConfigError: a file is missing or no YAML, or bases go round in a circle.
+    """
+    return _read(Path(path), ())
 
 
 def overlay(tree: dict[str, Any], overrides: Sequence[str], source: str) -> RunConfig:

@@ -28,6 +28,16 @@ class TokenScores:
     of; only from `DistributionTeacher.score_with_hidden`."""
 
 
+@dataclass
+class Usage:
+    """What a teacher's network has done so far, on this rank."""
+
+    rows: int = 0
+    """Texts read, scored or to be continued."""
+    tokens: int = 0
+    """Positions computed: prompts, answers and padding."""
+
+
 class Teacher(ABC):
     """Abstract. Scores answers token by token; never generates, never learns."""
 
@@ -36,6 +46,8 @@ class Teacher(ABC):
     """Temperature of the scores; None: the temperature at which the student samples."""
     end_token_ids: frozenset[int] = frozenset()
     """The tokens that end this teacher's own answers; empty where unknown."""
+    usage: Usage | None = None
+    """What it has cost so far; None: it does not count."""
 
     @abstractmethod
     def prepare(self, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
-from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores
+from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores, Usage
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
@@ -56,6 +56,8 @@ class LocalTeacher(DistributionTeacher):
         self._head = base.get_output_embeddings()
         self._head_settings = head_settings(base.config.get_text_config())
         self._verified = False
+        self.usage = Usage()
+        self._backbone.register_forward_pre_hook(self._count, with_kwargs=True)
 
     @classmethod
     def from_pretrained(
@@ -177,6 +179,13 @@ class LocalTeacher(DistributionTeacher):
             self.chunk_tokens,
             **self._head_settings,
         )
+
+    def _count(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if self.usage is not None and ids is not None:
+            self.usage.tokens += ids.numel()
+            # One position a row continues a text that was read before.
+            self.usage.rows += ids.shape[0] if ids.shape[-1] > 1 else 0
 
     def _verify_head(self, ids: list[int]) -> None:
         """Our chunked head against the model's own logits, on a few tokens, once."""

@@ -26,6 +26,19 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "train/learning_rate": ("learning rate of the step", ""),
     "train/epoch": ("passes over the training rows", "count"),
     "train/num_tokens": ("prompt and completion tokens seen so far, all ranks", "tokens"),
+    "train/spent/generated_tokens": (
+        "tokens that the student has generated so far in training, all ranks, those of rollouts"
+        " that were thrown away too",
+        "tokens",
+    ),
+    "train/spent/teacher_rows": (
+        "texts that the teacher's network has read so far, all ranks, the check at the start too",
+        "count; 0 without a teacher",
+    ),
+    "train/spent/teacher_tokens": (
+        "positions that the teacher's network has computed so far: prompts, answers, padding",
+        "tokens",
+    ),
     "train/reward": (
         "weighted sum of the rewards, mean over gradable rollouts",
         "higher is better",

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from rlkd.compare.records import fingerprint
+
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "configs" / "evidence" / "ceeh.json"
 LAST_LINE = r"length_ratio=(\d+\.\d+) accuracy_delta=([+-]\d+\.\d+) pass16_delta=([+-]\d+\.\d+)"
@@ -97,7 +99,7 @@ def test_what_is_committed_is_whole_and_the_table_is_made_from_it(script):
         assert len(script.of_arm(records, arm)) >= 5, arm
     for record in records:
         config = script.config_of(record["arm"], record["seed"], Path("anywhere"), [])
-        assert script.fingerprint(config) == record["settings"], record["arm"]
+        assert fingerprint(config) == record["settings"], record["arm"]
     assert (KEPT.parent / "ceeh.md").read_text() == script.table(records) + "\n"
 
 

@@ -35,6 +35,8 @@ ELSEWHERE = {
     ".venv/bin/rlkd train configs/smollm2": "tests/e2e/test_smollm2.py (slow)",
     "scripts/bench/": "tests/e2e/test_bench.py",
     "scripts/evidence": "tests/e2e/test_evidence.py",
+    ".venv/bin/rlkd compare": "tests/e2e/test_compare.py",
+    "RLKD_CASES=": "tests/e2e/test_compare.py",
     "scripts/make_tiny_models": "tests/e2e/test_tiny_models.py",
 }
 """Commands that another test runs, by their beginnings."""
@@ -51,6 +53,7 @@ def project(tmp_path_factory) -> Path:
         if kind in ("python", "yaml"):
             first, _, rest = text.partition("\n")
             assert first.startswith("# "), f"a block of code that names no file: {first}"
+            (folder / first[2:]).parent.mkdir(parents=True, exist_ok=True)
             (folder / first[2:]).write_text(rest.replace("8017", port), encoding="utf-8")
     # What the reader has: a reward model, a student that knows tools, data.
     make_reward_model(folder / "my_rm")

@@ -56,6 +56,8 @@ CASES = {
     "rewards.controls:permuted": Case({"of": "rewards.exact:text"}),
     "rewards.knights_knaves:accuracy": Case(columns=KNIGHTS),
     "rewards.knights_knaves:graded": Case({}, KNIGHTS, -2.0, 2.0, (THOUGHT, ROLES), 2),
+    "rewards.liars:accuracy": Case({}, {"answer": "aB"}, says=("#aB", "no"), tokens=2),
+    "rewards.liars:well_formed": Case(says=("#aB", "no"), tokens=2),
     "rewards.length:arora_zanette": Case(OF),
     "rewards.length:kimi": Case(OF, low=-0.5, high=0.5),
     "rewards.length:l1_exact": Case(OF, low=-INF),

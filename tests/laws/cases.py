@@ -3,6 +3,7 @@
 A field that excuses a row from a law holds the reason, and the reason is shown by a test.
 """
 
+import os
 from dataclasses import dataclass, fields, replace
 
 from rlkd.algorithms.base import Algorithm
@@ -31,6 +32,7 @@ from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 from rlkd.algorithms.srpo import SRPO
 from rlkd.algorithms.teacher_gap import TeacherGap
 from rlkd.algorithms.topd import TOPD
+from rlkd.refs import resolve
 
 
 @dataclass(frozen=True)
@@ -322,3 +324,7 @@ CASES = [
     luffy("narrow shaping", gamma=1e-3),
     Case("sft-kd", SFTKD(), silent_without_signal=False),
 ]
+
+# Rows of somebody's own project, as module:name: RLKD_CASES=my_project.laws:CASES
+if os.environ.get("RLKD_CASES"):
+    CASES += resolve(os.environ["RLKD_CASES"], place="RLKD_CASES")

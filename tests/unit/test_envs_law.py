@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from envs import algebra, calculator, countdown, knights_knaves
+from envs import algebra, calculator, countdown, knights_knaves, liars
 from envs.prompt import as_prompt, split_of
 from rlkd.config.schema import FunctionSource
 from rlkd.data import load_rows
@@ -15,6 +15,7 @@ SHELF = {
     "calculator": calculator.rows,
     "countdown": countdown.rows,
     "knights_knaves": knights_knaves.rows,
+    "liars": liars.rows,
 }
 N = 40
 

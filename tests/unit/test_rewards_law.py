@@ -20,6 +20,7 @@ from rewards import (
     format,
     knights_knaves,
     length,
+    liars,
     repetition,
 )
 from rlkd.data import check_columns
@@ -41,6 +42,8 @@ SHELF = {
     "knights": (knights_knaves.accuracy, KNIGHTS, {}),
     "knights_graded": (knights_knaves.graded, KNIGHTS, {}),
     "countdown": (countdown.accuracy, GAME, {}),
+    "liars": (liars.accuracy, {"answer": "aBC"}, {}),
+    "liars_format": (liars.well_formed, {}, {}),
     "kimi": (length.kimi, ANSWER, EXACT),
     "shorter_better": (length.shorter_better, ANSWER, EXACT),
     "arora_zanette": (length.arora_zanette, ANSWER, EXACT),
@@ -55,7 +58,7 @@ GRADED = [name for name, (_, row, _) in SHELF.items() if row]
 words = st.sampled_from(
     "<think> </think> <answer> </answer> \\boxed{ \\fbox{ { } [ ] ( ) \\ \" ` ```json C B 3 5 8 16"
     " + * / ^ = , . $ and or is a knight knave Zoey Liam answer option correct the \n :"
-    " 1e999 true null \u0664 \u00b2 \ud800 \x00".split(" ")
+    " #aBC #aB # aBC 1e999 true null \u0664 \u00b2 \ud800 \x00".split(" ")
 )  # fmt: skip
 texts = st.one_of(st.text(max_size=60), st.lists(words, max_size=20).map(" ".join),
                   st.lists(words, max_size=20).map("".join))  # fmt: skip
