@@ -81,6 +81,7 @@ class Watch:
             self._clear_old()
         self._write()
         self._phases.beat()
+        self._arm()
         self._thread.start()
         return self
 

@@ -113,6 +113,14 @@ def test_the_command_ends_with_the_code_of_the_rank_that_failed(monkeypatch, cap
 # -- a rank of several ---------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def must_end(monkeypatch):
+    """(seconds, exit code) of what would end this process."""
+    deadlines = []
+    monkeypatch.setattr(Watch, "_end_within", lambda self, *deadline: deadlines.append(deadline))
+    return deadlines
+
+
 def watch(folder, rank, phases=None, world_size=2, **more):
     limits = {"stacks_after_s": 0, "abort_after_s": 0, "tick_s": 0.05} | more
     return Watch(folder, rank, world_size, phases or Phases(), "s", **limits)
@@ -124,7 +132,7 @@ def raise_in(watched, error, phases=None):
         raise error
 
 
-def test_an_exception_is_claimed_before_it_leaves(tmp_path, capsys):
+def test_an_exception_is_claimed_before_it_leaves(tmp_path, capsys, must_end):
     phases = Phases()
     phases.step = 4
     with pytest.raises(KeyError):
@@ -135,13 +143,15 @@ def test_an_exception_is_claimed_before_it_leaves(tmp_path, capsys):
     assert "raise error" in first.details
     assert capsys.readouterr().err == f"rlkd: {first.what}\n"
     assert heartbeat.read(tmp_path, 1, "s").ended
+    assert must_end == [(20.0, 1)]
 
 
-def test_a_foreseen_end_is_claimed_and_left_to_the_command_to_show(tmp_path, capsys):
+def test_a_foreseen_end_is_claimed_and_left_to_the_command_to_show(tmp_path, capsys, must_end):
     with pytest.raises(ConfigError):
         raise_in(watch(tmp_path, 0), ConfigError("the batch"))
     assert failures.read(tmp_path, "s").exit_code == 2
     assert capsys.readouterr().err == ""
+    assert must_end == []
 
 
 def test_one_process_alone_claims_nothing(tmp_path, capsys):
@@ -168,7 +178,7 @@ def test_a_broken_connection_to_a_killed_rank_names_it(tmp_path):
     lost = watch(tmp_path, 0, tick_s=60)
     assert not lost.is_lost()
     child.kill()
-    with pytest.raises(PeerFailed, match="is gone without a word.*step 3.*killed") as caught:
+    with pytest.raises(PeerFailed, match=r"is gone without a word.*step 3.*killed") as caught:
         raise_in(lost, LOST)
     child.wait()
     assert caught.value.exit_code == STUCK
