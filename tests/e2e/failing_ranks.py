@@ -36,6 +36,10 @@ PLACES = {
 }
 """Fault -> the method of the trainer in which it happens."""
 
+SHORT = ["--run.stacks_after_s=10", "--run.abort_after_s=22"]
+"""For the faults that only silence tells of; the others are seen at once."""
+SILENT = ("hang", "hold", "stop")
+
 
 def fail(how: str) -> None:
     print(f"\nfault at={time.time()}", file=sys.stderr, flush=True)
@@ -109,9 +113,10 @@ def main_of_many(folder: Path, ranks: int, faults: list[str], words: list[str]) 
     for how in faults:
         errors = folder / f"{how}.err"
         start = [*words, f"--run.dir={folder}", f"--run.name={how}"]
+        start += SHORT if how in SILENT else []
         found = {"fault": how, "codes": run(ranks, start, how, errors), "ended": time.time()}
         if how != "nothing":
-            again = [str(folder / how), "--resume"]
+            again = [str(folder / how), "--resume", "--run.abort_after_s=0"]
             found["resumed"] = run(ranks, again, "nothing", folder / f"{how}.resumed.err")
         print(json.dumps(found), flush=True)
 
@@ -120,5 +125,6 @@ if __name__ == "__main__":
     target, number, wanted, *rest = sys.argv[1:]
     if number == "one":
         patch(wanted)
+        rest += SHORT if wanted in SILENT else []
         sys.exit(main(["train", *rest, f"--run.dir={target}", f"--run.name={wanted}"]))
     main_of_many(Path(target), int(number), wanted.split(","), rest)

@@ -15,8 +15,7 @@ WORDS = [
     "configs/quickstart.yaml", "--optim.steps=4", "--batch.prompts_per_step=4",
     "--batch.group_size=4", "--batch.micro_batch_size=2", "--data.train.size=40",
     "--data.eval=null", "--eval.every=0", "--tracking.wandb=disabled", "--run.save_every=2",
-    "--teacher.check=off", "--optim.learning_rate=0.002", "--run.stacks_after_s=6",
-    "--run.abort_after_s=16",
+    "--teacher.check=off", "--optim.learning_rate=0.002",
 ]  # fmt: skip
 
 
@@ -27,7 +26,6 @@ def run(folder: Path, ranks: int, faults: list[str], timeout: int) -> dict[str, 
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     found = {row["fault"]: row for row in rows}
     assert found["nothing"]["codes"] == [0] * ranks
-    assert not list(folder.glob("nothing/stuck-*"))
     for fault in faults:
         found[fault]["stderr"] = (folder / f"{fault}.err").read_text()
         at = re.search(r"fault at=([\d.]+)", found[fault]["stderr"])
