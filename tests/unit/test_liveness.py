@@ -232,6 +232,7 @@ def answers(*phases, steps=None):
         (("score > sync", "score > reward", "score > sync"), [1]),
         (("backward", "backward", "backward > forward", "backward"), [2]),
         (("score > sync", "backward", "score > sync"), [1]),
+        (("backward > forward", "backward"), [0]),
         (("log", "log > sync"), [0]),
         (("score > sync", None, None), [1, 2]),
         (("score > generate", "score > teacher", "score > generate"), [1]),
