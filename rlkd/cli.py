@@ -20,7 +20,7 @@ from rlkd.geometry import geometry
 from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
-from rlkd.stopped import Broken, Stopped
+from rlkd.stopped import Broken, PeerFailed, Stopped
 from rlkd.traces.commands import add_traces, traces
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
@@ -59,7 +59,8 @@ any of them can be set on the command line, in YAML, dots between the names:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2: something that the person wrote is wrong;
     3: a reward failed on too many rows, or a number was NaN, and the run stopped; 75: SIGTERM or
-    SIGUSR1 stopped the run, which saved its state; 130: Ctrl-C did).
+    SIGUSR1 stopped the run, which saved its state; 76: it got stuck, or a process of it was killed;
+    130: Ctrl-C did).
 
     Args:
         argv: the words after `rlkd`; None: those of this process.
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TooManyFaults, Broken) as stop:
         print(f"rlkd: {stop}", file=sys.stderr)
         return 3
-    except Stopped as stop:
+    except (Stopped, PeerFailed) as stop:
         print(f"rlkd: {stop}", file=sys.stderr)
         return stop.exit_code
 
@@ -205,8 +206,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         help="run a config",
         description="Train the model of a config. Exit code 2: the config is wrong, or nothing can"
         " be learnt from the first batch; 3: a reward failed on too many rows, or a loss, gradient"
-        " or teacher's score was NaN; 75: SIGTERM or SIGUSR1 stopped the run; 130: Ctrl-C did."
-        " After 3, 75 and 130 the message says what is saved, and --resume goes on from it.",
+        " or teacher's score was NaN; 75: SIGTERM or SIGUSR1 stopped the run; 76: it got stuck, or"
+        " one of its processes was killed; 130: Ctrl-C stopped it. After 3, 75 and 130 the message"
+        " says what is saved; --resume goes on from the last checkpoint.",
         usage="rlkd train CONFIG_OR_RUN [--dry-run] [--resume [--force-steps]] [--block.key VALUE"
         " ...]",
         epilog=_TRAIN_EPILOG.format(blocks=list_blocks(), examples=_EXAMPLES),

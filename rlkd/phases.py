@@ -72,6 +72,7 @@ class Phases:
         self._seconds: dict[str, float] = {}
         self._marks: list[tuple[str, Any]] = []  # a phase, and when it was left or interrupted
         self._start = self._clock.now()
+        self._failed_in: tuple[int, tuple[str, ...]] = (0, ())
         self.step = 0
         """The optimiser step in work, counted from 1."""
         self.last_beat = time.monotonic()
@@ -81,6 +82,10 @@ class Phases:
     def path(self) -> tuple[str, ...]:
         """The phases that the process is in, outermost first. For any thread."""
         return tuple(self._stack)
+
+    def where_raised(self, error: BaseException) -> tuple[str, ...]:
+        """The phases that the exception came from, outermost first."""
+        return self._failed_in[1] if self._failed_in[0] == id(error) else self.path
 
     def beat(self) -> None:
         """Note that the process gets on."""
@@ -101,6 +106,10 @@ class Phases:
         self.enter(name)
         try:
             yield
+        except BaseException as error:
+            if self._failed_in[0] != id(error):  # the innermost phase sees it first
+                self._failed_in = (id(error), self.path)
+            raise
         finally:
             self.leave()
 

@@ -18,7 +18,7 @@ from rlkd.tracking.store import discard_after
 
 FREE = (
     "run.name", "run.dir", "run.save_every", "run.keep", "run.processes", "run.on_nan",
-    "run.first_batch",
+    "run.first_batch", "run.stacks_after_s", "run.abort_after_s",
     "eval.every", "eval.at_start", "eval.batch_size", "eval.patience", "tracking",
     "rewards.*.deadline_s", "rewards.*.memory_gb", "rewards.*.max_fault_share",
     "teacher.chunk_tokens", "teacher.check",

@@ -56,6 +56,7 @@ def train(
         Broken: the loss or the gradient was not finite, the update was left out, and the state and
             the model were saved; or the teacher gave what is no log-probability.
         Stopped: a signal stopped the run; the state was saved.
+        PeerFailed: another rank failed first; what was saved stays.
     """
     quieten()
     launch = read_launch(config.run.processes)
@@ -122,7 +123,8 @@ def _train(
         trainer.on_faults = faults.add
         trainer.add_callback(faults)
         trainer.pieces.add("faults", faults)
-        signals = StopSignals(lambda code: max(trainer.gather_rows([code])))
+        alive = watching.alive(trainer, config, launch)
+        signals = StopSignals(lambda code: max(trainer.gather_rows([code])), alive.is_lost)
         stops = watching.Stops(faults, signals, unsound)
         evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops)
         trainer.add_callback(signals)
@@ -131,7 +133,7 @@ def _train(
             trainer.add_callback(RunView(config.folder, logger, records, prompts))
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
-        with signals:
+        with alive, signals:
             watching.run(trainer, resumption, unsound)
             if not signals.exit_code:
                 folders.save_model(trainer, config.folder)

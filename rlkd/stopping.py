@@ -22,10 +22,15 @@ class StopSignals(TrainerCallback):
 
     Args:
         agree: the largest of all ranks' integers, on every rank.
+        is_lost: can the step not be ended any more, because another rank is gone? Then a launcher
+            ends the others, and the signal changes nothing.
     """
 
-    def __init__(self, agree: Callable[[int], int]) -> None:
+    def __init__(
+        self, agree: Callable[[int], int], is_lost: Callable[[], bool] = lambda: False
+    ) -> None:
         self._agree = agree
+        self._is_lost = is_lost
         self._received = 0
         self._before: dict[signal.Signals, Any] = {}
         self.exit_code = 0
@@ -48,6 +53,8 @@ class StopSignals(TrainerCallback):
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT and self._is_lost():
+            return
         self._received = max(self._received, _CODES[signal.Signals(number)])
         name = signal.Signals(number).name
         again = ""

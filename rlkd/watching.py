@@ -1,5 +1,6 @@
 """Who watches a run: its first batch, every step's numbers, every update; and what may end it."""
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.finite import NotFiniteStop
 from rlkd.geometry import geometry
 from rlkd.launch import Launch
+from rlkd.liveness.watch import Watch, beat_on_forward
 from rlkd.resume import Resumption
 from rlkd.rewarding.setup import FaultStop
 from rlkd.stopped import Broken
@@ -69,6 +71,18 @@ def watch(
     trainer.on_not_finite = unsound.left_out
     trainer.add_callback(unsound)
     return unsound
+
+
+def alive(trainer: Trainer, config: RunConfig, launch: Launch) -> Watch:
+    """Who sees whether this rank gets on, and ends it where it cannot; every rank calls."""
+    session = trainer.gather_rows([secrets.token_hex(4)])[0]
+    if not trainer.args.torch_compile:  # a compiled model would be compiled with it
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        beat_on_forward(model, trainer.phases)
+    return Watch(
+        config.folder, launch.rank, launch.world_size, trainer.phases, session,
+        stacks_after_s=config.run.stacks_after_s, abort_after_s=config.run.abort_after_s,
+    )  # fmt: skip
 
 
 def run(trainer: Trainer, resumption: Resumption | None, unsound: NotFiniteStop) -> None:

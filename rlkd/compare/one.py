@@ -16,8 +16,8 @@ from rlkd.compare.records import Record, fingerprint
 from rlkd.config import RunConfig
 
 POINTS = 2
-"""Measured students on the way: after each half of the steps; and the one at the start. A point costs
-about a tenth of a run."""
+"""Measured students on the way: after each half of the steps; and the one at the start. A point
+costs about a tenth of a run."""
 
 
 def run_job(job: Job, points: int = POINTS) -> Record:

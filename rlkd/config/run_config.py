@@ -80,6 +80,12 @@ class RunConfig(Block):
                 "null (and eval.every to 0), or remove environment"
             )
         phases.check_untils(self)
+        if 0 < self.run.abort_after_s <= self.run.stacks_after_s:
+            raise ValueError(
+                f"run.abort_after_s is {self.run.abort_after_s:g} and run.stacks_after_s"
+                f" {self.run.stacks_after_s:g}: the run would end before its stacks are written; "
+                "set stacks_after_s below it (0: no stacks)"
+            )
         labels = [reward.label for reward in self.rewards]
         metrics = self.eval_metrics
         if self.eval.best is not None and self.eval.best not in metrics:

@@ -346,6 +346,14 @@ class Run(Block):
     on_nan: Literal["stop", "warn"] = "stop"
     """What a loss or gradient that is NaN or infinite does. The update is left out either way;
     `stop` then saves and ends the run, `warn` goes on."""
+    stacks_after_s: float = Field(default=600.0, ge=0)
+    """Seconds without progress of a process (a forward pass, or the end of a phase of the step)
+    after which the stacks of all are written to stuck-step-*.txt in the run's folder; the run goes
+    on. 0: never."""
+    abort_after_s: float = Field(default=1500.0, ge=0)
+    """Seconds without progress after which the run ends on all processes, exit code 76; more than
+    the longest reward call, forward pass (torch.compile) or checkpoint takes, and less than a
+    collective's own limit (trl.ddp_timeout, 1800). 0: never."""
 
 
 class Tracking(Block):

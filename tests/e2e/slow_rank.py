@@ -11,7 +11,7 @@ from datasets import Dataset
 from rlkd import GRPO, Trainer
 from tests.parity.test_trl import arguments
 
-SLOW = 0.4
+SLOW = 1.0
 
 
 def reward(completions, **_):

@@ -14,7 +14,7 @@ def test_a_rank_that_waits_for_a_slow_reward_is_seen_in_sync(student, tmp_path):
     assert len(rows) == 3
     for row in rows:
         # One of two ranks works for that long and the other waits: means over the two.
-        assert SLOW / 2 < row["time/reward"] < SLOW / 2 + 0.15
+        assert SLOW / 2 < row["time/reward"] < SLOW / 2 + 0.4
         assert row["time/sync"] > SLOW / 2 - 0.1
         assert row["time/backward"] < SLOW / 2
         parts = {k: v for k, v in row.items() if k.startswith("time/") and k != "time/step"}

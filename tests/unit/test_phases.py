@@ -8,6 +8,7 @@ import torch
 
 from rlkd import GRPO, RLAD, Trainer
 from rlkd.phases import BETWEEN, STEP, Phases
+from rlkd.timed import memory_gib
 from tests.parity.test_trl import arguments
 
 
@@ -113,6 +114,47 @@ def test_a_run_that_never_logs_keeps_no_marks(watch):
     assert phases.take()["forward"] == 10_000
 
 
+class Event:
+    """Of a GPU that takes a millisecond from one to the next."""
+
+    made = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+        self.recorded, self.ready = None, False
+
+    def record(self):
+        Event.made += 1
+        self.recorded = Event.made
+
+    def synchronize(self):
+        self.ready = True
+
+    def elapsed_time(self, end):
+        assert end.ready
+        return float(end.recorded - self.recorded)
+
+
+def test_on_a_gpu_the_times_are_those_of_its_events_in_seconds(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    phases = Phases(torch.device("cuda"))
+    with phases("forward"), phases("sync"):
+        pass
+    taken = phases.take()
+    # One millisecond in sync; in forward one before it and one after; one before and one after all.
+    assert {k: round(v, 6) for k, v in taken.items() if v} == {
+        "sync": 1e-3, "forward": 2e-3, "other": 2e-3
+    }  # fmt: skip
+
+
+def test_memory_of_a_gpu_is_in_gib(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 4 * 2**30)
+    found = memory_gib(torch.device("cuda"))
+    assert (found["device_peak"], found["device_reserved"]) == (3, 4)
+    assert memory_gib(torch.device("cpu")).keys() == {"resident"}
+
+
 # -- a trainer ------------------------------------------------------------------------------------
 
 
@@ -143,7 +185,7 @@ def test_the_phases_of_a_step_add_up_to_it(student, teacher, prompts, tmp_path):
         # One process waits for nobody.
         assert times.keys() == set(STEP) - {"sync"}
         assert whole == pytest.approx(sum(times.values()), rel=1e-4)
-        assert 0.15 <= times["reward"] < 0.15 + 0.1
+        assert 0.15 <= times["reward"] < 0.5
         assert times["generate"] > times["optimizer"] > 0
         assert line["step_time"] < whole
         assert 0.05 < line["memory/resident"] < 64
@@ -157,22 +199,22 @@ def test_what_lies_between_steps_is_no_part_of_them(student, prompts, tmp_path):
     real = trainer._save_optimizer_and_scheduler
 
     def save(folder):
-        time.sleep(0.5)
+        time.sleep(1.5)
         real(folder)
 
     trainer._save_optimizer_and_scheduler = save
     trainer.train()
     first, second = steps(trainer)
     assert "time/save" not in first
-    assert 0.5 < second["time/save"] < 1.5
-    assert second["time/step"] < 0.5
-    assert second["time/other"] < 0.1
+    assert 1.5 < second["time/save"] < 4
+    assert second["time/step"] < 1.5
+    assert second["time/other"] < 0.5
 
 
 def test_a_log_of_several_steps_gives_seconds_per_step(student, prompts, tmp_path):
-    args = arguments(tmp_path, max_steps=4, logging_steps=2)
+    args = arguments(tmp_path, max_steps=8, logging_steps=4)
     trainer = Trainer(student, slow, args, prompts, algorithm=GRPO(beta=0.0))
     trainer.train()
-    assert [line["step"] for line in steps(trainer)] == [2, 4]
+    assert [line["step"] for line in steps(trainer)] == [4, 8]
     for line in steps(trainer):
-        assert 0.15 <= line["time/reward"] < 0.15 + 0.1
+        assert 0.15 <= line["time/reward"] < 0.5  # and not 0.6, that of four
