@@ -16,6 +16,7 @@ from rlkd.errors import ConfigError, nearest, together
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
+from rlkd.tracking.trackers.installed import check_trackers
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -39,6 +40,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         functools.partial(geometry, config.batch, world_size),
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
+        functools.partial(check_trackers, config.tracking),
     ]
     if config.environment is not None:
         checks.append(functools.partial(build_environment, config.environment))

@@ -1,9 +1,11 @@
 """A run: from a config to a folder with a trained model and everything that was seen on the way."""
 
+import functools
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -16,7 +18,6 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from rlkd import config as configs
 from rlkd import folder as folders
 from rlkd import resume as resuming
 from rlkd import watching
@@ -24,7 +25,7 @@ from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
 from rlkd.environment import build_environment
-from rlkd.evaluate import answer_greedily, score, summarise
+from rlkd.evaluate import Answers, answer_greedily, score, summarise
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
 from rlkd.resume import Resumption
@@ -35,11 +36,17 @@ from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.best import BestWatch
-from rlkd.tracking.callback import EvalCallback, StoreCallback
+from rlkd.tracking.callback import ArtifactCallback, EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
+from rlkd.tracking.rollouts import Rollouts
 from rlkd.tracking.store import RolloutStore
+from rlkd.tracking.tables import EvalTables, RolloutTables
+from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
+
+Takers = list[Callable[[Rollouts], None]]
+"""Who is handed each batch of rollouts; on every rank."""
 
 
 def train(
@@ -86,8 +93,9 @@ def train(
     rewards = guard(config, functions)
     every = config.tracking.rollouts_every
     store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
+    takers: Takers = [store.write] if every else []
     try:
-        trainer = _build_trainer(config, sizes, store, rewards, rows)
+        trainer = _build_trainer(config, sizes, takers, rewards, rows)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
         if resumption is not None:
@@ -97,7 +105,7 @@ def train(
         trainer.pieces.add("data", resuming.Rows(rows, heldout))
         if launch.is_main:
             rowcheck.save(bad, config.folder / rowcheck.FILE)
-        return _train(trainer, config, launch, rewards, heldout, resumption, store)
+        return _train(trainer, config, launch, rewards, heldout, resumption, store, takers)
     finally:
         close(rewards)
         store.close()
@@ -111,10 +119,14 @@ def _train(
     heldout: list[Row] | None,
     resumption: Resumption | None,
     store: RolloutStore,
+    takers: Takers,
 ) -> list[dict[str, float]]:
     logger = _open_folder(config, launch, resumption)
     try:
-        trainer.pieces.add("metrics", logger)
+        trainer.pieces.add("metrics", logger.file if logger is not None else None)
+        tables = RolloutTables(logger, trainer.gather_rows, **_tables(config, launch))
+        takers.append(tables.see)
+        trainer.add_callback(tables)
         unsound = watching.watch(trainer, config, launch, logger, resumption, store)
         faults = FaultStop(config)
         trainer.on_faults = faults.add
@@ -122,17 +134,22 @@ def _train(
         trainer.pieces.add("faults", faults)
         signals = StopSignals(lambda code: max(trainer.gather_rows([code])))
         stops = watching.Stops(faults, signals, unsound)
-        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops)
+        answered = EvalTables(logger, trainer.gather_rows, **_tables(config, launch))
+        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops, answered)
         trainer.add_callback(signals)
         if logger is not None:
             records, prompts = trainer.difficulty, trainer.training_prompts
             trainer.add_callback(RunView(config.folder, logger, records, prompts))
+            if config.tracking.artifact == "checkpoints":
+                trainer.add_callback(ArtifactCallback(logger))
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
         with signals:
             watching.run(trainer, resumption, unsound)
             if not signals.exit_code:
                 folders.save_model(trainer, config.folder)
+                if logger is not None and config.tracking.artifact != "none":
+                    logger.log_folder(trainer.state.global_step, "model", config.folder / "model")
             if launch.is_main:
                 why = watching.why_ended(trainer, stops)
                 folders.end(config.folder, why, trainer.state.global_step)
@@ -161,7 +178,7 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     rewards = guard(config, functions)
     try:
-        scored = _score_rows(network, tokenizer, rows, rewards, config)
+        _, scored = _score_rows(network, tokenizer, rows, rewards, config)
         faults = ledger.metrics(ledger.take_all(rewards), "reward")
     finally:
         close(rewards)
@@ -179,18 +196,18 @@ def _quieten() -> None:
 
 def _score_rows(
     model: Any, tokenizer: Any, rows: list[Row], rewards: dict[str, Any], config: RunConfig
-) -> list[dict[str, float | None]]:
+) -> tuple[Answers, list[dict[str, float | None]]]:
     limit = config.eval.max_completion_length or config.sampling.max_completion_length
     answers = answer_greedily(
         model, tokenizer, rows, limit, config.eval.batch_size, config.model.chat_template_kwargs
     )
-    return score(answers, tokenizer, rows, rewards)
+    return answers, score(answers, tokenizer, rows, rewards)
 
 
 def _build_trainer(
     config: RunConfig,
     sizes: Geometry,
-    store: RolloutStore,
+    takers: Takers,
     rewards: dict[str, Any],
     rows: list[Row],
 ) -> Trainer:
@@ -205,7 +222,7 @@ def _build_trainer(
             components=config.build_components(),
             teacher=_build_teacher(config),
             teacher_check=config.teacher.check if config.teacher else "error",
-            on_rollouts=store.write if config.tracking.rollouts_every else None,
+            on_rollouts=functools.partial(_hand_out, takers),
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
@@ -219,6 +236,11 @@ def _build_trainer(
         raise ConfigError(f"environment: TRL refuses the student's tokenizer: {error}") from error
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _hand_out(takers: Takers, rollouts: Rollouts) -> None:
+    for take in takers:
+        take(rollouts)
 
 
 def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
@@ -298,10 +320,11 @@ def _add_evaluation(
     heldout: list[Row] | None,
     logger: RunLogger | None,
     stops: watching.Stops,
+    answered: EvalTables,
 ) -> EvalCallback | None:
     if heldout is None:
         return None
-    accelerator = trainer.accelerator
+    accelerator, tokenizer = trainer.accelerator, cast(Any, trainer.processing_class)
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
 
@@ -309,7 +332,8 @@ def _add_evaluation(
         if stops.faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
-        scored = _score_rows(model, trainer.processing_class, share, rewards, config)
+        answers, scored = _score_rows(model, tokenizer, share, rewards, config)
+        answered.see(step, share, lambda i: tokenizer.decode(answers.ids[i]), scored)
         gathered = trainer.gather_rows(scored)
         summary = summarise(gathered, config.rewards[0].label)
         values = {f"eval/{key}": value for key, value in summary.items()}
@@ -348,12 +372,12 @@ def _open_folder(
         about = folders.start(config, launch)
     else:
         about = folders.go_on(config, launch, resumption.step)
-    return RunLogger(
-        config.folder,
-        config.run.name,
-        config.tracking.project,
-        configs.resolved(config).model_dump(mode="json"),
-        config.tracking.wandb,
-        run_id=about["wandb_id"],
-        attempt=resumption.attempt if resumption is not None else 1,
-    )
+    if resumption is None:
+        return open_logger(config, about, attempt=1, step=0)
+    return open_logger(config, about, resumption.attempt, resumption.step)
+
+
+def _tables(config: RunConfig, launch: Launch) -> dict[str, int]:
+    tracking = config.tracking
+    return {"world_size": launch.world_size, "rows": tracking.table_rows,
+            "most": tracking.tables, "steps": config.optim.steps}  # fmt: skip
