@@ -22,6 +22,7 @@ from rlkd.rewarding.watch import TooManyFaults
 from rlkd.stopped import Broken, Stopped
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
+from rlkd.tracking.trackers.commands import add_workspace, workspace
 
 _EXAMPLES = """\
 examples:
@@ -38,6 +39,7 @@ examples:
   rlkd audit configs/quickstart.yaml
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
+  rlkd workspace my-project --entity my-team
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -228,6 +230,7 @@ _COMMANDS = {
     "report": seeing.report,
     "doctor": doctor,
     "plan": plan,
+    "workspace": workspace,
 }
 
 
@@ -317,6 +320,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "report": seeing.report_options(report),
         "doctor": add_doctor(added),
         "plan": add_plan(added),
+        "workspace": add_workspace(added),
     }
     return parser, options
 
