@@ -13,20 +13,21 @@ class Recorder:
 
     Args:
         fails: kinds that raise, after they were kept.
-        blocks: kinds that wait until `gate` is set.
+        blocks: kinds that wait until `gate` is set; `blocked` says that one does.
     """
 
     name = "Recorder"
 
     def __init__(self, fails: Collection[str] = (), blocks: Collection[str] = ()):
         self.calls: list[tuple] = []
-        self.gate = threading.Event()
+        self.gate, self.blocked = threading.Event(), threading.Event()
         self._fails, self._blocks = fails, blocks
         self.threads: set[str] = set()
 
     def _take(self, kind, *arguments):
         self.threads.add(threading.current_thread().name)
         if kind in self._blocks:
+            self.blocked.set()
             self.gate.wait(60)
         self.calls.append((kind, arguments))
         if kind in self._fails:
