@@ -24,6 +24,7 @@ from rlkd.stopped import Broken, PeerFailed, Stopped
 from rlkd.traces.commands import add_traces, traces
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
+from rlkd.tracking.trackers.commands import add_workspace, workspace
 
 _EXAMPLES = """\
 examples:
@@ -43,6 +44,7 @@ examples:
   rlkd rollouts runs/alpha-0.3 --status wrong --sort length
   rlkd report runs/alpha-0.3 --out report.html
   rlkd compare configs/evidence/compare/*.yaml --seeds 5
+  rlkd workspace my-project --entity my-team
   rlkd grade --gold '\\frac12' 'The answer is \\boxed{0.5}'
 """
 
@@ -187,6 +189,7 @@ _COMMANDS = {
     "plan": plan,
     "compare": compare,
     "traces": traces,
+    "workspace": workspace,
 }
 
 
@@ -282,6 +285,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, set[str]]]:
         "plan": add_plan(added),
         "compare": add_compare(added),
         "traces": add_traces(added),
+        "workspace": add_workspace(added),
     }
     return parser, options
 

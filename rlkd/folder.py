@@ -49,6 +49,19 @@ def go_on(config: RunConfig, launch: Launch, step: int) -> dict[str, Any]:
     return about
 
 
+def code(about: dict[str, Any]) -> dict[str, Any]:
+    """What ran, for a tracker: of run.json, the last attempt's commit, whether tracked files
+    differed from it (None: no git), and the versions."""
+    last = about["resumed"][-1] if about["resumed"] else about
+    commit, changes, _ = (last["commit"] or "").partition("+changes")
+    kept = ("rlkd", "python", "versions", "processes", "device")
+    return {
+        "commit": commit or None,
+        "dirty": bool(changes) if commit else None,
+        **{name: last[name] for name in kept},
+    }
+
+
 def end(folder: Path, why: str, step: int) -> None:
     """Note in run.json how the run ended: all steps, early stop, signal, faults or nan."""
     about = read(folder)

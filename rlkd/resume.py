@@ -13,7 +13,7 @@ from rlkd import folder as folders
 from rlkd.checkpoints import carried, manifest
 from rlkd.checkpoints.manifest import Checkpoint, CheckpointError
 from rlkd.config import ConfigError, RunConfig
-from rlkd.tracking.logger import discarded
+from rlkd.tracking.metrics_file import discarded
 from rlkd.tracking.store import discard_after
 
 FREE = (

@@ -1,14 +1,15 @@
 """A run: from a config to a folder with a trained model and everything that was seen on the way."""
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, enable_full_determinism
 
-from rlkd import config as configs
 from rlkd import folder as folders
 from rlkd import resume as resuming
 from rlkd import watching
@@ -32,11 +33,17 @@ from rlkd.teacher.local import LocalTeacher
 from rlkd.traces import source as trace_source
 from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch
-from rlkd.tracking.callback import EvalCallback, StoreCallback
+from rlkd.tracking.callback import ArtifactCallback, EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
+from rlkd.tracking.rollouts import Rollouts
 from rlkd.tracking.store import RolloutStore
+from rlkd.tracking.tables import EvalTables, RolloutTables
+from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
+
+Takers = list[Callable[[Rollouts], None]]
+"""Who is handed each batch of rollouts; on every rank."""
 
 
 def train(
@@ -83,10 +90,11 @@ def train(
     rewards = guard(config, functions)
     every = config.tracking.rollouts_every
     store = RolloutStore(config.folder / "rollouts", launch.rank, every or 1)
+    takers: Takers = [store.write] if every else []
     try:
         traces, rows, made = trace_source.obtain(config, rows, rewards, launch, resume)
         check_enough(rows, sizes)
-        trainer = _build_trainer(config, sizes, store, rewards, rows, traces)
+        trainer = _build_trainer(config, sizes, takers, rewards, rows, traces)
         if resume:  # the main rank has chosen for all
             resumption = trainer.gather_rows([resumption])[0]
         if resumption is not None:
@@ -100,7 +108,7 @@ def train(
             if made is not None:
                 trace_source.keep(made, config.folder / trace_source.FILE)
             rowcheck.save(bad, config.folder / rowcheck.FILE)
-        return _train(trainer, config, launch, rewards, heldout, resumption, store)
+        return _train(trainer, config, launch, rewards, heldout, resumption, store, takers)
     finally:
         close(rewards)
         store.close()
@@ -114,10 +122,14 @@ def _train(
     heldout: list[Row] | None,
     resumption: Resumption | None,
     store: RolloutStore,
+    takers: Takers,
 ) -> list[dict[str, float]]:
     logger = _open_folder(config, launch, resumption)
     try:
-        trainer.pieces.add("metrics", logger)
+        trainer.pieces.add("metrics", logger.file if logger is not None else None)
+        tables = RolloutTables(logger, trainer.gather_rows, **_tables(config, launch))
+        takers.append(tables.see)
+        trainer.add_callback(tables)
         unsound = watching.watch(trainer, config, launch, logger, resumption, store)
         faults = FaultStop(config)
         trainer.on_faults = faults.add
@@ -126,17 +138,22 @@ def _train(
         alive = watching.alive(trainer, config, launch)
         signals = StopSignals(lambda code: max(trainer.gather_rows([code])), alive.is_lost)
         stops = watching.Stops(faults, signals, unsound)
-        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops)
+        answered = EvalTables(logger, trainer.gather_rows, **_tables(config, launch))
+        evaluations = _add_evaluation(trainer, config, rewards, heldout, logger, stops, answered)
         trainer.add_callback(signals)
         if logger is not None:
             records, prompts = trainer.difficulty, trainer.training_prompts
             trainer.add_callback(RunView(config.folder, logger, records, prompts))
+            if config.tracking.artifact == "checkpoints":
+                trainer.add_callback(ArtifactCallback(logger))
         if resumption is not None:
             resuming.announce(trainer, config, resumption)
         with alive, signals:
             watching.run(trainer, resumption, unsound)
             if not signals.exit_code:
                 folders.save_model(trainer, config.folder)
+                if logger is not None and config.tracking.artifact != "none":
+                    logger.log_folder(trainer.state.global_step, "model", config.folder / "model")
             if launch.is_main:
                 why = watching.why_ended(trainer, stops)
                 folders.end(config.folder, why, trainer.state.global_step)
@@ -157,7 +174,7 @@ def evaluate(model: Path, config: RunConfig) -> dict[str, float]:
 def _build_trainer(
     config: RunConfig,
     sizes: Geometry,
-    store: RolloutStore,
+    takers: Takers,
     rewards: dict[str, Any],
     rows: list[Row],
     traces: Traces | None = None,
@@ -176,7 +193,7 @@ def _build_trainer(
             teacher=_build_teacher(config) if scores else None,
             teacher_check=config.teacher.check if config.teacher else "error",
             traces=traces,
-            on_rollouts=store.write if config.tracking.rollouts_every else None,
+            on_rollouts=functools.partial(_hand_out, takers),
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
@@ -190,6 +207,11 @@ def _build_trainer(
         raise ConfigError(f"environment: TRL refuses the student's tokenizer: {error}") from error
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _hand_out(takers: Takers, rollouts: Rollouts) -> None:
+    for take in takers:
+        take(rollouts)
 
 
 def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
@@ -269,10 +291,11 @@ def _add_evaluation(
     heldout: list[Row] | None,
     logger: RunLogger | None,
     stops: watching.Stops,
+    answered: EvalTables,
 ) -> EvalCallback | None:
     if heldout is None:
         return None
-    accelerator = trainer.accelerator
+    accelerator, tokenizer = trainer.accelerator, cast(Any, trainer.processing_class)
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
 
@@ -281,9 +304,10 @@ def _add_evaluation(
         if stops.faults.complaint is not None:
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
-        _, scored = answer_and_score(
-            model, trainer.processing_class, share, rewards, config, settings_of(config)
+        answers, scored = answer_and_score(
+            model, tokenizer, share, rewards, config, settings_of(config)
         )
+        answered.see(step, share, lambda i: tokenizer.decode(answers.ids[i]), scored)
         gathered = trainer.gather_rows(scored)
         summary = summarise(gathered, config.rewards[0].label)
         values = {f"eval/{key}": value for key, value in summary.items()}
@@ -323,12 +347,12 @@ def _open_folder(
         about = folders.start(config, launch)
     else:
         about = folders.go_on(config, launch, resumption.step)
-    return RunLogger(
-        config.folder,
-        config.run.name,
-        config.tracking.project,
-        configs.resolved(config).model_dump(mode="json"),
-        config.tracking.wandb,
-        run_id=about["wandb_id"],
-        attempt=resumption.attempt if resumption is not None else 1,
-    )
+    if resumption is None:
+        return open_logger(config, about, attempt=1, step=0)
+    return open_logger(config, about, resumption.attempt, resumption.step)
+
+
+def _tables(config: RunConfig, launch: Launch) -> dict[str, int]:
+    tracking = config.tracking
+    return {"world_size": launch.world_size, "rows": tracking.table_rows,
+            "most": tracking.tables, "steps": config.optim.steps}  # fmt: skip

@@ -26,6 +26,18 @@ def _payloads(data: bytes):
             parts = b""
 
 
+def records(folder: Path) -> list[Any]:
+    """All records of the one .wandb file under `folder`."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = folder.rglob("*.wandb")
+    found = []
+    for payload in _payloads(path.read_bytes()):
+        found.append(wandb_internal_pb2.Record())
+        found[-1].ParseFromString(payload)
+    return found
+
+
 def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The history rows and the config of the one .wandb file under `folder`."""
     (path,) = folder.rglob("*.wandb")

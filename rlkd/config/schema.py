@@ -360,9 +360,23 @@ class Tracking(Block):
     """What is logged beside metrics.jsonl."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
-    """W&B: `offline` writes into the run's folder and needs no account."""
+    """W&B: `offline` writes into the run's folder and needs no account; `online` that cannot be
+    reached goes on offline."""
+    also: list[Literal["trackio", "tensorboard"]] = Field(default_factory=list)
+    """Further trackers; they are installed with `pip install 'rlkd[trackers]'`."""
     project: str = "rlkd"
-    """W&B project."""
+    """Project of the run in W&B and trackio."""
+    group: str | None = None
+    """Group of the run there; null: one that runs share which differ only in seed and name."""
+    job_type: str = "train"
+    """Kind of the run there."""
+    tables: int = Field(default=50, ge=0)
+    """Most tables of rollouts, and of held-out answers, that trackers get, evenly over the steps;
+    0: none."""
+    table_rows: int = Field(default=16, ge=0)
+    """Most rows of one such table; 0: no tables."""
+    artifact: Literal["none", "model", "checkpoints"] = "none"
+    """Weights that W&B and trackio keep a copy of: the final model, or that and each checkpoint."""
     rollouts_every: int = Field(default=1, ge=0)
     """Optimiser steps between stored rollouts (parquet); 0: none."""
     token_rows: int = Field(default=8, ge=0)

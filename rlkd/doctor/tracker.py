@@ -1,14 +1,11 @@
 """Weights & Biases: what a run would do, without asking the network."""
 
-import netrc
 import os
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 
 from rlkd.doctor.finding import Finding
-
-HOST = "api.wandb.ai"
+from rlkd.tracking.trackers.weights_and_biases import login as source_of_key
 
 
 def look(mode: str, env: Mapping[str, str] | None = None) -> list[Finding]:
@@ -37,7 +34,7 @@ def look(mode: str, env: Mapping[str, str] | None = None) -> list[Finding]:
                 f"--tracking.wandb {said}, if that is what you want",
             )
         )
-    login = _login(env)
+    login = source_of_key(env)
     if mode == "online" and login is None:
         found.append(
             Finding(
@@ -52,15 +49,3 @@ def look(mode: str, env: Mapping[str, str] | None = None) -> list[Finding]:
         key = f"a key from {login}" if login else "not logged in, which only wandb sync needs"
         found.append(Finding("ok", f"wandb {version}, offline: files in the run's folder; {key}"))
     return found
-
-
-def _login(env: Mapping[str, str]) -> str | None:
-    """Where a key would come from; the key itself is not read out."""
-    if env.get("WANDB_API_KEY"):
-        return "WANDB_API_KEY"
-    file = Path(env.get("NETRC", str(Path(env.get("HOME", "~")).expanduser() / ".netrc")))
-    host = env.get("WANDB_BASE_URL", f"https://{HOST}").rpartition("://")[2].strip("/")
-    try:
-        return str(file) if host in netrc.netrc(file).hosts else None
-    except (OSError, netrc.NetrcParseError):
-        return None

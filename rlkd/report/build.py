@@ -11,26 +11,13 @@ from rlkd.config import yaml12
 from rlkd.errors import ConfigError
 from rlkd.report import samples, series
 from rlkd.tracking import glossary, reading
+from rlkd.tracking.panels import by_section
+from rlkd.tracking.seeds import NO_DIFFERENCE
 
 POINTS = 400
 """Of a curve, for a single run; several runs, and groups of seeds, share twice as many."""
 ROLLOUT_BYTES = 1_400_000
 """Of the rollouts of all runs together."""
-_NO_DIFFERENCE = ("run.name", "run.dir", "run.seed", "tracking.")
-"""Keys in which seeds of the same experiment may differ."""
-SECTIONS = (
-    ("Evaluation", ("eval/",)),
-    ("Reward", ("train/reward", "train/accuracy", "train/groups/", "train/frac_reward")),
-    ("Difficulty", ("train/difficulty/",)),
-    ("Length", ("train/completions/",)),
-    ("Teacher", ("train/teacher/",)),
-    ("Entropy and KL", ("train/entropy", "train/kl", "train/ceeh/", "train/components/")),
-    ("Clipping", ("train/clip_ratio/", "train/first_update/")),
-    ("Optimiser", ("train/loss", "train/grad_norm", "train/learning_rate", "train/aux_loss")),
-    ("Time and progress", ("train/step_time", "train/time/", "train/num_tokens", "train/epoch",
-                           "train/tracking/", "train/memory")),
-)  # fmt: skip
-"""Heading -> beginnings of the names under it."""
 
 
 def collect(folders: Sequence[Path]) -> dict[str, Any]:
@@ -71,7 +58,7 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "runs": runs,
         "groups": shown,
-        "sections": _sections(logged),
+        "sections": [{"heading": h, "names": names} for h, names in by_section(logged).items()],
         "glossary": {name: list(glossary.explain(name) or ("", "")) for name in logged},
         "differences": _differences(configs),
     }
@@ -136,7 +123,7 @@ def _same_but_seed(configs: Sequence[dict[str, Any]]) -> list[list[int]]:
     """Runs in groups whose configs differ in nothing but seed, name and tracking."""
     groups: dict[str, list[int]] = {}
     for number, config in enumerate(configs):
-        told = {k: v for k, v in config.items() if not k.startswith(_NO_DIFFERENCE)}
+        told = {k: v for k, v in config.items() if not k.startswith(NO_DIFFERENCE)}
         # Of a run without a config nothing is known: it is alone.
         key = json.dumps(told, sort_keys=True, default=str) if config else f"alone {number}"
         groups.setdefault(key, []).append(number)
@@ -156,19 +143,6 @@ def _differences(configs: Sequence[dict[str, Any]]) -> list[list[Any]]:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _sections(names: Sequence[str]) -> list[dict[str, Any]]:
-    rest = list(names)
-    found = []
-    for heading, beginnings in SECTIONS:
-        inside = [name for name in rest if name.startswith(beginnings)]
-        rest = [name for name in rest if name not in inside]
-        if inside:
-            found.append({"heading": heading, "names": inside})
-    if rest:
-        found.append({"heading": "Other", "names": rest})
-    return found
 
 
 def _plain(curves: dict[str, series.Curve]) -> dict[str, Any]:

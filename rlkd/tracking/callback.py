@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -76,6 +77,20 @@ class StoreCallback(TrainerCallback):
         errors = sum(self._gather([self._store.errors]))
         if errors and logs is not None:
             logs["tracking/errors"] = float(errors)
+
+
+class ArtifactCallback(TrainerCallback):
+    """Has the trackers keep each checkpoint as it is saved. For the first rank."""
+
+    def __init__(self, run_logger: RunLogger) -> None:
+        self._logger = run_logger
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """See TrainerCallback."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        self._logger.log_folder(state.global_step, "checkpoint", folder)
 
 
 class EvalCallback(TrainerCallback):

@@ -200,7 +200,7 @@ def train(case: Case, folder: Path, live: LiveBytes | None) -> dict[str, int]:
     rows, heldout = load_splits(config.data)
     store = RolloutStore(folder / "rollouts", 0)
     trainer: Any = run._build_trainer(
-        config, geometry(config.batch, 1), store, build_rewards(config), rows, None
+        config, geometry(config.batch, 1), [store.write], build_rewards(config), rows, None
     )
     phases = Phases(live)
     networks = (trainer.model, trainer.ref_model, getattr(trainer.teacher, "model", None))

@@ -45,3 +45,20 @@ def test_the_memory_plan_is_within_a_quarter_of_what_lives():
     assert "backward" in head
     for guess, found in pairs:  # every phase, not only the peak
         assert 0.75 < float(guess) / float(found) < 1.25, row
+
+
+def test_log_cost_measures_the_loop_and_the_trackers():
+    words = [sys.executable, "scripts/bench/log_cost.py", "--steps", "3", "--data.train.size=50",
+             "--data.eval.size=10", "--batch.prompts_per_step=4", "--batch.group_size=4",
+             "--batch.micro_batch_size=16"]  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = done.stdout.strip().splitlines()[-1]
+    found = re.fullmatch(
+        r"loop_ms=(\d+\.\d\d) with_trackers_ms=(\d+\.\d\d) step_ms=(\d+\.\d)"
+        r" share=\d\.\d{4} ok=(yes|no)",
+        last,
+    )
+    assert found, last
+    loop, both, step = (float(found[i]) for i in (1, 2, 3))
+    assert 0 < loop < both < step

@@ -13,6 +13,7 @@ import torch
 from rlkd.config import ConfigError
 from rlkd.launch import Launch, read_launch
 from rlkd.tracking import reading
+from tests import wandb_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +23,7 @@ def launch(processes: int, *words: str, timeout: int = 240) -> subprocess.Comple
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "WANDB_MODE"):
         env.pop(name, None)
     return subprocess.run(
         [*command, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
@@ -99,6 +100,7 @@ def test_a_run_on_two_processes_writes_one_folder(tmp_path):
         total = sum(tokens for part in both for tokens in part["tokens"])
         assert sum(gaps) / total == pytest.approx(line["train/teacher/gap"], abs=1e-4)
     assert (run / "model" / "model.safetensors").is_file()
+    check_tracker(run, rows, stored)
     # Both ranks' groups are in the records, which one of them wrote.
     visits = dict.fromkeys((prompt for part in stored.values() for prompt in part["prompt"]), 0)
     for step in (1, 2):
@@ -110,6 +112,25 @@ def test_a_run_on_two_processes_writes_one_folder(tmp_path):
     assert sorted(path.name for path in run.glob("*.p*")) == [
         "difficulty.parquet", "length_accuracy.png",
     ]  # fmt: skip
+
+
+def check_tracker(run: Path, lines: list[dict], stored: dict[str, dict]) -> None:
+    """There is one W&B run, its numbers are those over both ranks, its tables have rows of both."""
+    history, config = wandb_file.read(run / "wandb")  # of the one file that there is
+    assert config["code"]["processes"] == 2
+    for line in lines:
+        values = {key: value for key, value in line.items() if "/" in key}
+        assert any(values.items() <= row.items() for row in history), line["step"]
+    (files,) = run.glob("wandb/offline-run-*/files")
+    tables = [row for row in history if "rollouts/path" in row]
+    assert [row["train/step"] for row in tables] == [1, 2]
+    for row in tables:
+        table = json.loads((files / row["rollouts/path"]).read_text())
+        prompts = [line[table["columns"].index("prompt")] for line in table["data"]]
+        ranks = [stored[f"step-00000{row['train/step']}-rank{rank}.parquet"] for rank in (0, 1)]
+        assert prompts == [prompt for part in ranks for prompt in part["prompt"]]  # 8 of each
+    answers = [row for row in history if "eval/answers/path" in row]
+    assert [row["train/step"] for row in answers] == [0, 2]
 
 
 def test_one_process_where_two_were_wanted_is_an_error():

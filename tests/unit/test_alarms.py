@@ -11,8 +11,8 @@ from rlkd.tracking.alarms import RULES
 from rlkd.tracking.alarms.first_batch import FirstBatch, judge
 from rlkd.tracking.alarms.rule import percent
 from rlkd.tracking.alarms.watch import Alarms
-from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.rollouts import Rollouts
+from tests.recorder import recorded
 
 HEALTHY = {
     "loss": 0.01, "grad_norm": 0.5, "reward": 0.4, "reward_std": 0.49, "accuracy": 0.4,
@@ -180,35 +180,20 @@ def test_a_resumed_run_knows_its_start_and_its_alarms(alarms, tmp_path):
 
 
 def test_alerts_reach_the_tracker_and_its_failure_stops_nothing(tmp_path, caplog):
-    class Tracker:
-        alerts: list = []  # noqa: RUF012
-
-        def alert(self, **given):
-            self.alerts.append(given)
-            if len(self.alerts) > 1:
-                raise OSError("500")
-
-        def log(self, *_, **__):
-            pass
-
-        def finish(self):
-            pass
-
-    log = RunLogger(tmp_path, "x", "p", {}, "disabled")
-    log.alert("unheard", "no tracker")
-    log._tracker = Tracker()
+    log = recorded(tmp_path, fails={"alert"})
     alarms = Alarms(tmp_path, RULES, log.alert)
     for step in range(3):
         feed(alarms, 20 * step + 1, FAULTS["not_finite"], *[{}] * 12)
-    assert [alert["title"] for alert in Tracker.alerts] == [
-        "not_finite (step 1)", "not_finite (step 21)",
-    ]  # fmt: skip
-    assert all(len(f"{rule.name} (step 1000000)") < 64 for rule in RULES)  # W&B's limit
-    assert "\n  do: " in Tracker.alerts[0]["text"]
-    assert caplog.text.count("W&B failed at the alert") == 1
-    assert len(told(tmp_path)) == 6
+        log.recorder.wait()
     log.log(1, {"train/loss": 1.0})
     log.close()
+    ((_, title, text),) = log.recorder.of("alert")
+    assert title == "not_finite (step 1)"
+    assert "\n  do: " in text
+    assert all(len(f"{rule.name} (step 1000000)") < 64 for rule in RULES)  # W&B's limit
+    assert caplog.text.count("Recorder failed at the alert") == 1
+    assert len(told(tmp_path)) == 6
+    assert log.recorder.of("numbers") == [(1, {"train/loss": 1.0})]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from rlkd import cli
 from rlkd.difficulty import Difficulty
 from rlkd.tracking import curves
 from rlkd.tracking.curves import Curve
-from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.view import RunView
+from tests.recorder import recorded
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -159,25 +159,9 @@ def test_errors(words, message, project, capsys):
 # -- in a run ---------------------------------------------------------------------------------
 
 
-class Tracker:
-    """Stands for the W&B run; keeps what it is given."""
-
-    def __init__(self):
-        self.rows = []
-
-    def log(self, values, step):
-        assert not self.rows or step > self.last_row  # W&B drops what does not rise
-        self.last_row = step
-        self.rows.append(values)
-
-    def finish(self):
-        pass
-
-
 @pytest.fixture
 def log(tmp_path):
-    run_logger = RunLogger(tmp_path, "x", "p", {}, "disabled")
-    run_logger._tracker = Tracker()
+    run_logger = recorded(tmp_path)
     yield run_logger
     run_logger.close()
 
@@ -192,7 +176,8 @@ def add(log, steps) -> None:
 
 
 def charts(log) -> list:
-    return [row for row in log._tracker.rows if "curves/length_accuracy" in row]
+    log.close()
+    return log.recorder.of("chart")
 
 
 def test_charts_come_when_the_points_have_doubled_and_at_the_end(log, tmp_path):
@@ -203,10 +188,11 @@ def test_charts_come_when_the_points_have_doubled_and_at_the_end(log, tmp_path):
     shown.on_train_end(None, SimpleNamespace(global_step=11), None)
     shown.on_train_end(None, SimpleNamespace(global_step=11), None)  # nothing new
     got = charts(log)
-    assert [row["train/step"] for row in got] == [1, 2, 4, 8, 11]
-    last = got[-1]["curves/length_accuracy"].table
-    assert last.columns == ["step", "length", "accuracy"]
-    assert last.data == [[step, 5.0 + step, 0.5] for step in range(1, 12)]
+    assert [step for step, *_ in got] == [1, 2, 4, 8, 11]
+    _, name, columns, points = got[-1]
+    assert name == "curves/length_accuracy"
+    assert columns == ("step", "length", "accuracy")
+    assert points == [(step, 5.0 + step, 0.5) for step in range(1, 12)]
     assert (tmp_path / "length_accuracy.png").read_bytes().startswith(PNG)
     assert (tmp_path / "difficulty.parquet").is_file()
 
@@ -214,31 +200,22 @@ def test_charts_come_when_the_points_have_doubled_and_at_the_end(log, tmp_path):
 def test_a_chart_is_bounded(log, tmp_path):
     add(log, range(500))
     view(log, tmp_path).update(500, is_last=True)
-    (row,) = charts(log)
-    data = row["curves/length_accuracy"].table.data
+    ((_, _, _, data),) = charts(log)
     assert len(data) == 200
     assert (data[0][0], data[-1][0]) == (0, 499)
 
 
-def test_a_chart_that_fails_costs_neither_the_run_nor_its_numbers(
-    log, tmp_path, monkeypatch, caplog
-):
-    import wandb.plot
-
-    calls = []
-
-    def broken(*_, **__):
-        calls.append(1)
-        raise AttributeError("no such chart")
-
-    monkeypatch.setattr(wandb.plot, "scatter", broken)
+def test_a_chart_that_fails_costs_neither_the_run_nor_its_numbers(tmp_path, caplog):
+    log = recorded(tmp_path, fails={"chart"})
     shown = view(log, tmp_path)
     for step in (1, 2, 4, 8):
         add(log, [step])
         shown.update(step)
-    assert len(calls) == 1
-    assert caplog.text.count("W&B failed at the chart curves/length_accuracy") == 1
-    assert [row["train/step"] for row in log._tracker.rows] == [1, 2, 4, 8]
+        log.recorder.wait()
+    log.close()
+    assert len(log.recorder.of("chart")) == 1
+    assert caplog.text.count("Recorder failed at the chart curves/length_accuracy") == 1
+    assert [step for step, _ in log.recorder.of("numbers")] == [1, 2, 4, 8]
     assert (tmp_path / "length_accuracy.png").is_file()
 
 
