@@ -30,7 +30,7 @@ from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
 from rlkd.teacher.attach import attach
-from rlkd.teacher.base import Teacher, TeacherError, score_padded
+from rlkd.teacher.base import Student, Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
@@ -136,21 +136,22 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             return None
         if self._is_vlm:
             raise TeacherError("a teacher scores text only; this student also reads images")
-        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
-        ends = frozenset(self.eos_token_ids)
-        device = self.accelerator.device
-        return attach(teacher, self._tokenizer, head.weight.shape[0], ends, device)
+        model = self.accelerator.unwrap_model(self.model)
+        student = Student(model, self._tokenizer, self.chat_template_kwargs)
+        attached = attach(teacher, student, frozenset(self.eos_token_ids), self.accelerator.device)
+        attached.temperature_at(self.temperature)
+        return attached
 
-    def _ask_teacher(self, output: dict[str, Any]) -> Tensor:
+    def _ask_teacher(self, rows: list[dict[str, Any]], output: dict[str, Any]) -> Tensor:
         teacher = cast(Teacher, self.teacher)
         prompts, completions = self._sampled_ids
         counted = output["completion_mask"].any(-1).tolist()
         # Rows that TRL masks whole (mask_truncated_completions) need no score.
         completions = [ids if keep else [] for ids, keep in zip(completions, counted, strict=True)]
-        temperature = teacher.temperature or self.temperature
+        temperature = teacher.temperature_at(self.temperature)
         if self._teacher_check != "off":
             try:
-                report = check_alignment(teacher, prompts, completions, temperature)
+                report = check_alignment(teacher, prompts, completions, temperature, rows=rows)
                 logger.info("%s", report or "teacher check: no answer was long enough")
             except TeacherError as error:
                 if self._teacher_check == "error":
@@ -158,7 +159,9 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
                     raise TeacherError(f"{error} {advice}") from error
                 logger.warning("%s", error)
             self._teacher_check = "off"
-        return score_padded(teacher, prompts, completions, output["completion_ids"], temperature)
+        return score_padded(
+            teacher, prompts, completions, output["completion_ids"], temperature, rows
+        )
 
     # -- rollouts -----------------------------------------------------------------------------
 
@@ -214,7 +217,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
             self._open_rollouts = self.last_rollouts = self._record(inputs, output)
             self._show_batch(self._open_rollouts)
         if self.teacher is not None:
-            output["teacher_per_token_logps"] = self._ask_teacher(output)
+            output["teacher_per_token_logps"] = self._ask_teacher(inputs, output)
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
         return output

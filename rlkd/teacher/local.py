@@ -38,19 +38,26 @@ class LocalTeacher(Teacher):
         max_tokens: int = 16_384,
         chunk_tokens: int = 1_024,
     ) -> None:
+        self._settle(temperature, max_tokens, chunk_tokens)
+        self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
+        self._tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
+        self.end_token_ids = end_token_ids(model, self._tokenizer)
+        self._take(model.eval().requires_grad_(False))
+
+    def _settle(self, temperature: float | None, max_tokens: int, chunk_tokens: int) -> None:
         if temperature is not None and temperature <= 0.0:
             raise ValueError(f"the teacher's temperature is {temperature}; it must be above 0")
         if max_tokens < 1 or chunk_tokens < 1:
             raise ValueError("max_tokens and chunk_tokens must be at least 1")
-        self.model = model.eval().requires_grad_(False)
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.chunk_tokens = chunk_tokens
-        self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
-        self._tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
-        self.end_token_ids = end_token_ids(model, self._tokenizer)
+
+    def _take(self, model: Any) -> None:
+        """Score with this model from here on."""
+        self.model = model
         # Under PEFT the backbone and the head sit one level deeper, adapters included.
-        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self._backbone = base.base_model
         self._head = base.get_output_embeddings()
         self._head_settings = _head_settings(base.config.get_text_config())
