@@ -21,6 +21,7 @@ from rlkd import folder as folders
 from rlkd import resume as resuming
 from rlkd import watching
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
+from rlkd.config.teacher import build_teacher
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
 from rlkd.environment import build_environment
@@ -33,7 +34,6 @@ from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
-from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.callback import EvalCallback, StoreCallback
 from rlkd.tracking.logger import RunLogger
@@ -203,7 +203,7 @@ def _build_trainer(
             Dataset.from_list(rows),
             algorithm=config.build_algorithm(),
             components=config.build_components(),
-            teacher=_build_teacher(config),
+            teacher=build_teacher(config.teacher) if config.teacher else None,
             teacher_check=config.teacher.check if config.teacher else "error",
             on_rollouts=store.write if config.tracking.rollouts_every else None,
             token_rows=config.tracking.token_rows,
@@ -263,17 +263,6 @@ def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
         "save_total_limit": config.run.keep,
     }
     return GRPOConfig(**(settings | config.trl))
-
-
-def _build_teacher(config: RunConfig) -> LocalTeacher | None:
-    if config.teacher is None:
-        return None
-    return LocalTeacher.from_pretrained(
-        config.teacher.path,
-        dtype=config.teacher.dtype,
-        temperature=config.teacher.temperature,
-        chunk_tokens=config.teacher.chunk_tokens,
-    )
 
 
 def _lora(config: RunConfig) -> Any:

@@ -29,7 +29,7 @@ from rlkd.finite import FiniteUpdates
 from rlkd.grouping import Grouping, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
-from rlkd.teacher.attach import attach
+from rlkd.teacher.attach import FollowsStudent, attach
 from rlkd.teacher.base import Student, Teacher, TeacherError, score_padded
 from rlkd.teacher.check import check_alignment
 from rlkd.tracking.means import Means as MeansWindow
@@ -114,6 +114,10 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         self.pieces.add("difficulty", self.difficulty)
         if self.entropy_control is not None:
             self.pieces.add("entropy_control", self.entropy_control)
+        if self.teacher is not None:
+            self.add_callback(FollowsStudent(self.teacher))
+            for name, piece in self.teacher.learnt().items():
+                self.pieces.add(f"teacher_{name}", piece)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -137,7 +141,7 @@ class Trainer(Resumable, FiniteUpdates, GRPOTrainer):
         if self._is_vlm:
             raise TeacherError("a teacher scores text only; this student also reads images")
         model = self.accelerator.unwrap_model(self.model)
-        student = Student(model, self._tokenizer, self.chat_template_kwargs)
+        student = Student(model, self._tokenizer, cast(Any, self.chat_template_kwargs))
         attached = attach(teacher, student, frozenset(self.eos_token_ids), self.accelerator.device)
         attached.temperature_at(self.temperature)
         return attached

@@ -1,9 +1,10 @@
 """How a teacher meets its student: made, compared token by token, moved to the device."""
 
 import logging
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback
 
 from rlkd.teacher.base import Student, Teacher
 from rlkd.teacher.local import LocalTeacher
@@ -48,3 +49,13 @@ def attach(
             tokenizer.convert_ids_to_tokens(known),
         )
     return teacher
+
+
+class FollowsStudent(TrainerCallback):
+    """Tells the teacher of every optimiser step."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._teacher.after_update(state.global_step)

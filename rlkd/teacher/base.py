@@ -55,6 +55,10 @@ class Teacher(ABC):
     def after_update(self, step: int) -> None:  # noqa: B027
         """Called on every rank when the student has made optimiser step number `step`."""
 
+    def learnt(self) -> Mapping[str, Any]:
+        """What a checkpoint must hold of it, by a word each: see `rlkd.checkpoints.pieces.Piece`."""
+        return {}
+
     def close(self) -> None:  # noqa: B027
         """Let go of connections, files and threads. May be called twice."""
 

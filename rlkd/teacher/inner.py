@@ -149,6 +149,9 @@ class SelfTeacher(InnerTeacher):
             for name, weight in self._trained():
                 weight.data = own[name]
 
+    def learnt(self) -> Mapping[str, Any]:
+        return {"self": self}
+
     def state(self) -> dict[str, Any]:
         """The averages, for a checkpoint."""
         return {"decay": self.decay, "every": self.every, "averages": self._averages}

@@ -1,6 +1,7 @@
 """A frozen model beside the student: scores sampled tokens in chunks, never a (B, T, V) tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlkd.objectives.logprobs import sampled_logprobs
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores
+from rlkd.teacher.quantized import quantization_config
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
@@ -27,7 +29,12 @@ class LocalTeacher(Teacher):
         temperature: of the scores; None: the student's sampling temperature.
         max_tokens: tokens (with padding) of one forward of the backbone.
         chunk_tokens: positions whose logits exist at once: at most chunk_tokens · V · 6 bytes.
+        offload: keep the weights in the machine's memory between passes.
     """
+
+    offload = False
+    _placed = False
+    _device: torch.device | None = None
 
     def __init__(
         self,
@@ -37,8 +44,10 @@ class LocalTeacher(Teacher):
         temperature: float | None = None,
         max_tokens: int = 16_384,
         chunk_tokens: int = 1_024,
+        offload: bool = False,
     ) -> None:
         self._settle(temperature, max_tokens, chunk_tokens)
+        self.offload = offload
         self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
         self._tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
         self.end_token_ids = end_token_ids(model, self._tokenizer)
@@ -65,14 +74,53 @@ class LocalTeacher(Teacher):
 
     @classmethod
     def from_pretrained(
-        cls, path: str, dtype: torch.dtype | str = "auto", **settings: Any
+        cls,
+        path: str,
+        dtype: torch.dtype | str = "auto",
+        *,
+        quantization: str | None = None,
+        device_map: str | None = None,
+        **settings: Any,
     ) -> "LocalTeacher":
-        """Load model and tokenizer from a folder or a hub name. Settings as of the class."""
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        return cls(model, AutoTokenizer.from_pretrained(path), **settings)
+        """Load model and tokenizer from a folder or a hub name.
+
+        Args:
+            dtype: of the weights, or of what is not quantised.
+            quantization: see `rlkd.teacher.quantized.METHODS`; None: none.
+            device_map: as transformers takes it; None: the model goes where `prepare` says.
+            settings: as of the class.
+
+        Raises:
+            ImportError: the library that quantises is not installed; the message says which.
+        """
+        loading: dict[str, Any] = {"dtype": dtype}
+        if quantization is not None:
+            loading["quantization_config"] = quantization_config(quantization)
+        if device_map is not None:
+            loading["device_map"] = device_map
+        model = AutoModelForCausalLM.from_pretrained(path, **loading)
+        made = cls(model, AutoTokenizer.from_pretrained(path), **settings)
+        made._placed = device_map is not None or quantization is not None
+        return made
 
     def prepare(self, device: torch.device) -> None:
-        self.model.to(device)  # type: ignore[arg-type]
+        self._device = device
+        if not self._placed and not self.offload:
+            self.model.to(device)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """The weights are on the device inside, and back in the machine's memory afterwards."""
+        if not self.offload or self._device is None:
+            yield
+            return
+        self.model.to(self._device)
+        try:
+            yield
+        finally:
+            self.model.to("cpu")
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def check_tokenizer(self, tokenizer: Any, model_vocab_size: int) -> None:
         rows = self._head.weight.shape[0]
@@ -112,6 +160,12 @@ class LocalTeacher(Teacher):
                     "answer. Give the tokenizer a BOS token, or the row a prompt."
                 )
             rows.append((list(prompt), list(completion)))
+        with self._on_device():
+            return self._score(rows, temperature)
+
+    def _score(
+        self, rows: list[tuple[list[int], list[int]]], temperature: float
+    ) -> list[TokenScores]:
         if not self._verified and rows:
             self._verify_head(rows[0][0] + rows[0][1])
         scores: list[TokenScores | None] = [None] * len(rows)

@@ -45,6 +45,13 @@ class Several(Teacher):
         for teacher in self.teachers.values():
             teacher.after_update(step)
 
+    def learnt(self) -> Mapping[str, Any]:
+        return {
+            f"{place}_{word}": piece
+            for place, teacher in enumerate(self.teachers.values())
+            for word, piece in teacher.learnt().items()
+        }
+
     def close(self) -> None:
         for teacher in self.teachers.values():
             teacher.close()

@@ -31,6 +31,9 @@ class Wrapping(Teacher):
     def after_update(self, step: int) -> None:
         self.inner.after_update(step)
 
+    def learnt(self) -> Mapping[str, Any]:
+        return self.inner.learnt()
+
     def close(self) -> None:
         self.inner.close()
 
