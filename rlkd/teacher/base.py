@@ -56,7 +56,7 @@ class Teacher(ABC):
         """Called on every rank when the student has made optimiser step number `step`."""
 
     def learnt(self) -> Mapping[str, Any]:
-        """What a checkpoint must hold of it, by a word each: see `rlkd.checkpoints.pieces.Piece`."""
+        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
         return {}
 
     def close(self) -> None:  # noqa: B027

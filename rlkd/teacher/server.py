@@ -52,7 +52,7 @@ class ServerTeacher(Teacher):
         ValueError: a setting cannot be used.
     """
 
-    scores_at = frozenset({1.0})
+    scores_at: frozenset[float] = frozenset({1.0})
 
     def __init__(
         self,
