@@ -34,7 +34,7 @@ class InnerTeacher(LocalTeacher):
         chunk_tokens: int = 1_024,
     ) -> None:
         self._settle(temperature, max_tokens, chunk_tokens)
-        self._tokenizer = None
+        self.tokenizer = None
 
     def meet(self, student: Student) -> None:
         shards = [name for name, p in student.model.named_parameters() if hasattr(p, "full_tensor")]
@@ -45,7 +45,7 @@ class InnerTeacher(LocalTeacher):
                 "they would wait for each other for ever. Take a local teacher, or DDP."
             )
         self._take(student.model)
-        self._tokenizer = student.tokenizer
+        self.tokenizer = student.tokenizer
 
     def prepare(self, device: torch.device) -> None:
         return None  # the student is where it must be

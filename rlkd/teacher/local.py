@@ -49,8 +49,8 @@ class LocalTeacher(Teacher):
         self._settle(temperature, max_tokens, chunk_tokens)
         self.offload = offload
         self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
-        self._tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
-        self.end_token_ids = end_token_ids(model, self._tokenizer)
+        self.tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
+        self.end_token_ids = end_token_ids(model, self.tokenizer)
         self._take(model.eval().requires_grad_(False))
 
     def _settle(self, temperature: float | None, max_tokens: int, chunk_tokens: int) -> None:
@@ -130,7 +130,7 @@ class LocalTeacher(Teacher):
                 "the teacher cannot score what the student may write. Take a teacher of the same "
                 "family."
             )
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             if model_vocab_size != rows:
                 raise TeacherError(
                     f"{self.name} has no tokenizer to compare, and its head has {rows} rows where "
@@ -138,7 +138,7 @@ class LocalTeacher(Teacher):
                     "LocalTeacher(model, tokenizer=...)."
                 )
             return
-        difference = describe_difference(tokenizer.get_vocab(), self._tokenizer.get_vocab())
+        difference = describe_difference(tokenizer.get_vocab(), self.tokenizer.get_vocab())
         if difference:
             raise TeacherError(
                 f"{self.name} numbers its tokens differently from the student: {difference}. Its "

