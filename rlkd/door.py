@@ -9,6 +9,7 @@ from typing import Any
 
 from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
+from rlkd.config.teacher import check_teacher
 from rlkd.data import SPLITS
 from rlkd.datafiles import check_file
 from rlkd.environment import build_environment, check_rows, check_template
@@ -49,7 +50,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
     if config.data.eval is not None:
         checks.append(functools.partial(_check_source, config.data.eval, "eval"))
     if config.teacher is not None:
-        checks.append(functools.partial(check_model_folder, config.teacher.path, "teacher.path"))
+        checks.append(functools.partial(check_teacher, config.teacher, check_model_folder))
     if output:
         checks.append(functools.partial(check_output_folder, config))
     problems = []

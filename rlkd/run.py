@@ -14,6 +14,7 @@ from rlkd import folder as folders
 from rlkd import resume as resuming
 from rlkd import watching
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
+from rlkd.config.teacher import build_teacher
 from rlkd.data import Row, check_columns, check_enough, load_splits
 from rlkd.door import build_rewards, check_at_door, check_prompts
 from rlkd.environment import build_environment
@@ -29,7 +30,6 @@ from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
-from rlkd.teacher.local import LocalTeacher
 from rlkd.traces import source as trace_source
 from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch
@@ -190,7 +190,7 @@ def _build_trainer(
             algorithm=algorithm,
             components=config.build_components(),
             # The teacher of a run with traces may be there to write them alone.
-            teacher=_build_teacher(config) if scores else None,
+            teacher=build_teacher(config.teacher) if config.teacher and scores else None,
             teacher_check=config.teacher.check if config.teacher else "error",
             traces=traces,
             on_rollouts=functools.partial(_hand_out, takers),
@@ -256,17 +256,6 @@ def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
         "save_total_limit": config.run.keep,
     }
     return GRPOConfig(**(settings | config.trl))
-
-
-def _build_teacher(config: RunConfig) -> LocalTeacher | None:
-    if config.teacher is None:
-        return None
-    return LocalTeacher.from_pretrained(
-        config.teacher.path,
-        dtype=config.teacher.dtype,
-        temperature=config.teacher.temperature,
-        chunk_tokens=config.teacher.chunk_tokens,
-    )
 
 
 def _lora(config: RunConfig) -> Any:

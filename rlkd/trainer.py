@@ -35,8 +35,8 @@ from rlkd.resampling import Resampling
 from rlkd.rewarding import ledger
 from rlkd.scheduling import ScheduleRun
 from rlkd.spending import Spending
-from rlkd.teacher.attach import attach
-from rlkd.teacher.base import Teacher, TeacherError
+from rlkd.teacher.attach import FollowsStudent, attach
+from rlkd.teacher.base import Student, Teacher, TeacherError
 from rlkd.teacher.check import check_alignment
 from rlkd.timed import Timed
 from rlkd.traces.book import Traces
@@ -139,6 +139,10 @@ class Trainer(
         if schedule.moves:
             self.pieces.add("schedule", self.schedule)
         self._start_resampling([phase.algorithm for phase in schedule.phases])
+        if self.teacher is not None:
+            self.add_callback(FollowsStudent(self.teacher))
+            for name, piece in self.teacher.learnt().items():
+                self.pieces.add(f"teacher_{name}", piece)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -170,13 +174,14 @@ class Trainer(
             return None
         if self._is_vlm:
             raise TeacherError("a teacher scores text only; this student also reads images")
-        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
-        ends = frozenset(self.eos_token_ids)
-        device = self.accelerator.device
-        return attach(teacher, self._tokenizer, head.weight.shape[0], ends, device)
+        model = self.accelerator.unwrap_model(self.model)
+        student = Student(model, self._tokenizer, cast(Any, self.chat_template_kwargs))
+        attached = attach(teacher, student, frozenset(self.eos_token_ids), self.accelerator.device)
+        attached.temperature_at(self.temperature)
+        return attached
 
     @in_phase("teacher")
-    def _ask_teacher(self, output: dict[str, Any]) -> Tensor | None:
+    def _ask_teacher(self, rows: list[dict[str, Any]], output: dict[str, Any]) -> Tensor | None:
         """The scores of this rank's answers; None where the algorithm in force has no use for them.
         The check at the start of the run comes first in any case: a teacher that a later phase
         will need fails now or never."""
@@ -187,18 +192,18 @@ class Trainer(
         counted = output["completion_mask"].any(-1).tolist()
         # Rows that TRL masks whole (mask_truncated_completions) need no score.
         completions = [ids if keep else [] for ids, keep in zip(completions, counted, strict=True)]
-        temperature = teacher.temperature or self.temperature
-        self._check_teacher(teacher, prompts, completions, temperature)
+        temperature = teacher.temperature_at(self.temperature)
+        self._check_teacher(teacher, rows, prompts, completions, temperature)
         if not self.algorithm.needs_teacher:
             return None
-        return self._teacher_scores(prompts, completions, output, temperature)
+        return self._teacher_scores(rows, prompts, completions, output, temperature)
 
     def _check_teacher(
-        self, teacher: Teacher, prompts: Any, completions: Any, temperature: float
+        self, teacher: Teacher, rows: Any, prompts: Any, completions: Any, temperature: float
     ) -> None:
         if self._teacher_check != "off":
             try:
-                report = check_alignment(teacher, prompts, completions, temperature)
+                report = check_alignment(teacher, prompts, completions, temperature, rows=rows)
                 logger.info("%s", report or "teacher check: no answer was long enough")
             except TeacherError as error:
                 if self._teacher_check == "error":
@@ -284,7 +289,7 @@ class Trainer(
             self._open_rollouts = self.last_rollouts = self._record(inputs, output)
             self._show_batch(self._open_rollouts)
         if self.teacher is not None:
-            scores_BT = self._ask_teacher(output)
+            scores_BT = self._ask_teacher(inputs, output)
             if scores_BT is not None:
                 output["teacher_per_token_logps"] = scores_BT
         # TRL shuffles the batch before it splits it; the number finds the way back.

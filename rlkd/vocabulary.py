@@ -1,7 +1,7 @@
 """What the trainer does otherwise where an algorithm compares student and teacher over the whole
 vocabulary: the hidden states of passes that are made anyway are kept for the loss."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,14 @@ class WholeVocabulary:
                 "sampled tokens only. Take a local teacher (teacher.path), or an algorithm that "
                 "needs no more than those (RLAD)"
             )
+        if this.teacher.shares_student or getattr(this.teacher, "offload", False):
+            why = (
+                "moves with the student" if this.teacher.shares_student else "is not on the device"
+            )
+            raise TeacherError(
+                f"{title} reads the teacher's head when the loss is computed, and that of "
+                f"{this.teacher.name} {why} by then. Take a local teacher that is not offloaded"
+            )
         kind = str(getattr(this.accelerator, "distributed_type", "NO")).rpartition(".")[2]
         if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
             raise ValueError(
@@ -65,6 +73,7 @@ class WholeVocabulary:
 
     def _teacher_scores(
         self,
+        rows: Sequence[Mapping[str, Any]],
         prompts: Sequence[Sequence[int]],
         completions: Sequence[Sequence[int]],
         output: dict[str, Any],
@@ -76,7 +85,7 @@ class WholeVocabulary:
         teacher: Teacher = this.teacher
         like_BT = output["completion_ids"]
         if not this.algorithm.needs_distribution:
-            return score_padded(teacher, prompts, completions, like_BT, temperature)
+            return score_padded(teacher, prompts, completions, like_BT, temperature, rows)
         assert isinstance(teacher, DistributionTeacher)
         scores = teacher.score_with_hidden(prompts, completions, temperature)
         logp_BT = pad_scores(teacher, scores, completions, like_BT)

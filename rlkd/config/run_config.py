@@ -9,6 +9,7 @@ from rlkd.config import phases
 from rlkd.config.judging import Environment, Reward
 from rlkd.config.schema import (
     AlgorithmBlock,
+    AnyTeacher,
     Batch,
     Block,
     ComponentBlock,
@@ -34,8 +35,9 @@ class RunConfig(Block):
 
     model: Model
     """The student: folder, number format, LoRA."""
-    teacher: Teacher | None = None
-    """The teacher: folder, number format, checks; null: none."""
+    teacher: AnyTeacher | None = None
+    """The teacher: a model by its folder (`path`), or a class (`use`) with its arguments; null:
+    none."""
     algorithm: AlgorithmBlock
     """The objective: a class (`use`) and its fields."""
     then: list[AlgorithmBlock] = Field(default_factory=list)
@@ -105,6 +107,11 @@ class RunConfig(Block):
     def folder(self) -> Path:
         """Where the run writes: <run.dir>/<run.name>."""
         return Path(self.run.dir) / self.run.name
+
+    @property
+    def local_teacher(self) -> Teacher | None:
+        """The teacher's block where it is a model of its own beside the student."""
+        return self.teacher if isinstance(self.teacher, Teacher) else None
 
     @property
     def eval_metrics(self) -> list[str]:

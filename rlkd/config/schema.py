@@ -46,7 +46,7 @@ class Model(Block):
 
 
 class Teacher(Block):
-    """A frozen model that scores the student's sampled tokens."""
+    """A frozen model of its own beside the student."""
 
     path: str = Field(min_length=1)
     """Folder of the model and its tokenizer, which must number tokens as the student's does."""
@@ -58,6 +58,22 @@ class Teacher(Block):
     """What a failed check of the teacher at the start of the run does."""
     chunk_tokens: int = Field(default=1024, gt=0)
     """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
+    quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
+    """Hold the weights in fewer bits: bitsandbytes on a GPU, torchao also on a CPU; null: no."""
+    device_map: str | None = None
+    """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
+    offload: bool = False
+    """Keep the weights in the machine's memory, on the device only while they score."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Teacher":
+        if self.offload and (self.device_map is not None or self.quantization is not None):
+            name = "device_map" if self.device_map is not None else "quantization"
+            raise ValueError(
+                f"offload is true and {name} is {getattr(self, name)!r}: weights that are "
+                f"{'spread' if name == 'device_map' else 'quantised'} stay where they are; keep one"
+            )
+        return self
 
 
 class SettingsBlock(Block):
@@ -109,6 +125,16 @@ class ComponentBlock(SettingsBlock):
     further keys of this block. A number may move, as the algorithm's may."""
 
 
+class OtherTeacher(AlgorithmBlock):
+    """A teacher that lives elsewhere, or is made of others."""
+
+    use: str
+    """A class of rlkd.teacher or your own, as module:name (`rlkd.teacher.inner:AdapterOff`). Its
+    arguments are the further keys; one that is a teacher is a block like this one or with path."""
+    check: Literal["error", "warn", "off"] = "error"
+    """What a failed check of the teacher at the start of the run does."""
+
+
 class FunctionSource(Block):
     """Rows from a function, called as fn(split=..., n=size, seed=seed, **kwargs)."""
 
@@ -148,6 +174,17 @@ Source = Annotated[
         custom_error_type="source",
         custom_error_message="a block with either `use` (a function) or `path` (a file)",
     ),
+]
+
+
+def _kind_of_teacher(value: Any) -> str:
+    other = isinstance(value, OtherTeacher) or (isinstance(value, dict) and "use" in value)
+    return "<elsewhere>" if other else "<model>"
+
+
+AnyTeacher = Annotated[
+    Annotated[Teacher, Tag("<model>")] | Annotated[OtherTeacher, Tag("<elsewhere>")],
+    Discriminator(_kind_of_teacher),
 ]
 
 

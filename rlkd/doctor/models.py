@@ -22,15 +22,15 @@ def look(config: RunConfig, world_size: int) -> list[Finding]:
         found = [*_door(config, world_size), *_trl(config)]
         student = _tokenizer(config.model.path, "model.path", found)
         teacher = None
-        if config.teacher is not None:
-            teacher = _tokenizer(config.teacher.path, "teacher.path", found)
+        if config.local_teacher is not None:
+            teacher = _tokenizer(config.local_teacher.path, "teacher.path", found)
         rows, complaints = _rows(config, world_size, readable=student is not None)
         found += complaints
         if student is not None:
             found += _ends(config, student, teacher)
             found += _lengths(config, student, rows)
-        if student is not None and teacher is not None and config.teacher is not None:
-            found += _tokens(student, teacher, config.teacher.path)
+        if student is not None and teacher is not None and config.local_teacher is not None:
+            found += _tokens(student, teacher, config.local_teacher.path)
         return [*found, *_format(config)]
     finally:
         sys.dont_write_bytecode = before
@@ -168,9 +168,9 @@ def _ends(config: RunConfig, student: Any, teacher: Any | None) -> list[Finding]
         ]
     words = student.convert_ids_to_tokens(sorted(own))
     found = [Finding("ok", f"the student ends an answer with {', '.join(map(repr, words))}")]
-    if teacher is None or config.teacher is None:
+    if teacher is None or config.local_teacher is None:
         return found
-    other = _end_tokens(config.teacher.path, teacher)
+    other = _end_tokens(config.local_teacher.path, teacher)
     if other and other != own:
         names = ", ".join(map(repr, teacher.convert_ids_to_tokens(sorted(other))))
         found.append(

@@ -57,9 +57,11 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
     lora = model.lora.model_dump_json() if model.lora is not None else None
     student = read_network(model.path, model.dtype, "model.path", lora)
     teacher = None
-    if config.teacher is not None:
-        check_model_folder(config.teacher.path, "teacher.path")
-        teacher = read_network(config.teacher.path, config.teacher.dtype, "teacher.path")
+    if config.local_teacher is not None:
+        check_model_folder(config.local_teacher.path, "teacher.path")
+        teacher = read_network(
+            config.local_teacher.path, config.local_teacher.dtype, "teacher.path"
+        )
     work = work_of(config, world_size, prompt, cuda=cuda)
     return Plan(
         student,
@@ -84,7 +86,7 @@ def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> W
         generated=sizes.rows_per_generation // world_size,
         evaluated=_evaluated(config, world_size),
         eval_completion=config.eval.max_completion_length or sampling.max_completion_length,
-        chunk_tokens=config.teacher.chunk_tokens if config.teacher is not None else 1,
+        chunk_tokens=config.local_teacher.chunk_tokens if config.local_teacher is not None else 1,
         checkpointing=bool(config.trl.get("gradient_checkpointing", False)),
         sampler_copies=copies,
         entropy_gradient=bool(config.components),
@@ -178,10 +180,10 @@ def _candidates(config: RunConfig, now: Plan) -> list[tuple[str, bool]]:
         found.append((f"--batch.micro_batch_size={half}", True))
     if not now.work.checkpointing:
         found.append(("--trl.gradient_checkpointing=true", True))
-    if config.teacher is not None:
-        if config.teacher.chunk_tokens > 128:
+    if config.local_teacher is not None:
+        if config.local_teacher.chunk_tokens > 128:
             found.append(("--teacher.chunk_tokens=128", True))
-        if config.teacher.dtype == "float32":
+        if config.local_teacher.dtype == "float32":
             found.append(("--teacher.dtype=bfloat16", False))
     if now.work.evaluated > 1:
         found.append((f"--eval.batch_size={now.work.evaluated // 2}", True))

@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback
 
-from rlkd.teacher.base import Teacher
+from rlkd.teacher.base import Student, Teacher
 from rlkd.teacher.local import LocalTeacher
 
 logger = logging.getLogger(__name__)
@@ -14,8 +14,7 @@ logger = logging.getLogger(__name__)
 
 def attach(
     teacher: Teacher | PreTrainedModel | str,
-    tokenizer: Any,
-    student_head_rows: int,
+    student: Student,
     end_token_ids: frozenset[int],
     device: torch.device,
 ) -> Teacher:
@@ -25,7 +24,8 @@ def attach(
 
     Args:
         teacher: a Teacher, a model, or the path of one.
-        tokenizer, student_head_rows, end_token_ids: the student's.
+        student: whom it is to teach.
+        end_token_ids: that end the student's answers.
 
     Raises:
         TeacherError: the teacher numbers tokens differently.
@@ -34,7 +34,9 @@ def attach(
         teacher = LocalTeacher.from_pretrained(teacher)
     elif not isinstance(teacher, Teacher):
         teacher = LocalTeacher(teacher)
-    teacher.check_tokenizer(tokenizer, student_head_rows)
+    teacher.meet(student)
+    tokenizer = student.tokenizer
+    teacher.check_tokenizer(tokenizer, student.model.get_output_embeddings().weight.shape[0])
     teacher.prepare(device)
     if teacher.end_token_ids and teacher.end_token_ids != end_token_ids:
         known = sorted(number for number in teacher.end_token_ids if number < len(tokenizer))
@@ -47,3 +49,13 @@ def attach(
             tokenizer.convert_ids_to_tokens(known),
         )
     return teacher
+
+
+class FollowsStudent(TrainerCallback):
+    """Tells the teacher of every optimiser step."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._teacher.after_update(state.global_step)

@@ -1,8 +1,9 @@
 """What a teacher is: something that scores tokens which the student sampled."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +39,20 @@ class Usage:
     """Positions computed: prompts, answers and padding."""
 
 
+@dataclass(frozen=True)
+class Student:
+    """What a teacher may need of the student before it can score: see `Teacher.meet`."""
+
+    model: Any
+    """The model itself, out of its wrappers, adapters included."""
+    tokenizer: Any
+    """A transformers tokenizer."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """As training hands them to the chat template."""
+
+
 class Teacher(ABC):
-    """Abstract. Scores answers token by token; never generates, never learns."""
+    """Abstract. Scores answers token by token; never generates."""
 
     name: str = "teacher"
     temperature: float | None = None
@@ -48,6 +61,51 @@ class Teacher(ABC):
     """The tokens that end this teacher's own answers; empty where unknown."""
     usage: Usage | None = None
     """What it has cost so far; None: it does not count."""
+    scores_at: frozenset[float] | None = None
+    """The only temperatures that it can score at; None: any."""
+    shares_student: bool = False
+    """Does it score with the student's own weights, so that its passes must wait for theirs?"""
+
+    def meet(self, student: Student) -> None:  # noqa: B027
+        """Look at the student, once, before `check_tokenizer` and `prepare`."""
+
+    def after_update(self, step: int) -> None:  # noqa: B027
+        """Called on every rank when the student has made optimiser step number `step`."""
+
+    def learnt(self) -> Mapping[str, Any]:
+        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of connections, files and threads. May be called twice."""
+
+    def temperature_at(self, sampling: float) -> float:
+        """The temperature to score at where the student samples at `sampling`.
+
+        Raises:
+            TeacherError: this teacher cannot score at it, and no other was set on purpose.
+        """
+        wanted = self.temperature or sampling
+        if self.scores_at is not None and wanted not in self.scores_at:
+            able = " and ".join(f"{t:g}" for t in sorted(self.scores_at))
+            raise TeacherError(
+                f"{self.name} scores at temperature {able} only, and the student samples at "
+                f"{sampling:g}: the two log-probabilities would be of differently sharpened "
+                f"distributions. Sample at {able}, take a local teacher, or accept the mismatch by "
+                f"setting the teacher's temperature to {able}."
+            )
+        return wanted
+
+    def score_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        """As `score`, with the rows of the data behind the prompts, for a teacher that reads their
+        columns."""
+        return self.score(prompt_ids, completion_ids, temperature)
 
     @abstractmethod
     def prepare(self, device: torch.device) -> None:
@@ -97,13 +155,18 @@ def score_padded(
     completion_ids: Sequence[Sequence[int]],
     like_BT: Tensor,
     temperature: float,
+    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Tensor:
     """Scores as a float32 (B, T) tensor on the device of `like_BT`, 0 on padding.
+
+    Args:
+        rows: the rows of the data behind the prompts; None: empty ones.
 
     Raises:
         TeacherError: as `pad_scores`.
     """
-    scores = teacher.score(prompt_ids, completion_ids, temperature)
+    rows = rows if rows is not None else [{}] * len(prompt_ids)
+    scores = teacher.score_rows(rows, prompt_ids, completion_ids, temperature)
     return pad_scores(teacher, scores, completion_ids, like_BT)
 
 

@@ -1,8 +1,9 @@
 """The self-check at run start: does the teacher score the tokens that it was sent?"""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -37,6 +38,7 @@ def check_alignment(
     completion_ids: Sequence[Sequence[int]],
     temperature: float,
     max_rows: int = 16,
+    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> AlignmentReport | None:
     """Score answers as written, with their tokens shifted by one, and shuffled.
 
@@ -46,27 +48,29 @@ def check_alignment(
     Raises:
         TeacherError: the answers as written do not score MIN_MARGIN nats a token above both.
     """
-    rows = [
-        (list(prompt), list(completion))
-        for prompt, completion in zip(prompt_ids, completion_ids, strict=True)
+    rows = rows if rows is not None else [{}] * len(prompt_ids)
+    looked_at = [
+        (list(prompt), list(completion), row)
+        for prompt, completion, row in zip(prompt_ids, completion_ids, rows, strict=True)
         if len(completion) >= MIN_TOKENS and len(set(completion)) >= MIN_TOKENS
     ][:max_rows]
-    if not rows:
+    if not looked_at:
         return None
     shuffler = random.Random(0)
-    prompts = [prompt for prompt, _ in rows]
+    prompts = [prompt for prompt, _, _ in looked_at]
+    rows = [row for _, _, row in looked_at]
     variants = {
-        "written": [answer for _, answer in rows],
-        "shifted": [answer[-1:] + answer[:-1] for _, answer in rows],
-        "shuffled": [shuffler.sample(answer, len(answer)) for _, answer in rows],
+        "written": [answer for _, answer, _ in looked_at],
+        "shifted": [answer[-1:] + answer[:-1] for _, answer, _ in looked_at],
+        "shuffled": [shuffler.sample(answer, len(answer)) for _, answer, _ in looked_at],
     }
     means = {}
     for name, answers in variants.items():
-        scores = teacher.score(prompts, answers, temperature)
+        scores = teacher.score_rows(rows, prompts, answers, temperature)
         # A floor keeps one impossible token from deciding the mean alone.
         tokens = torch.cat([scored.logp.float().cpu() for scored in scores]).clamp(min=-20.0)
         means[name] = tokens.mean().item()
-    report = AlignmentReport(len(rows), **means)
+    report = AlignmentReport(len(looked_at), **means)
     if not report.written - max(report.shifted, report.shuffled) >= MIN_MARGIN:
         raise TeacherError(
             f"{report}. The student's answers are no likelier to {teacher.name} than their tokens "

@@ -1,6 +1,7 @@
 """A frozen model beside the student: scores sampled tokens in chunks, never a (B, T, V) tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
 from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores, Usage
+from rlkd.teacher.quantized import quantization_config
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
@@ -28,7 +30,12 @@ class LocalTeacher(DistributionTeacher):
         temperature: of the scores; None: the student's sampling temperature.
         max_tokens: tokens (with padding) of one forward of the backbone.
         chunk_tokens: positions whose logits exist at once: at most chunk_tokens · V · 6 bytes.
+        offload: keep the weights in the machine's memory between passes.
     """
+
+    offload = False
+    _placed = False
+    _device: torch.device | None = None
 
     def __init__(
         self,
@@ -38,20 +45,29 @@ class LocalTeacher(DistributionTeacher):
         temperature: float | None = None,
         max_tokens: int = 16_384,
         chunk_tokens: int = 1_024,
+        offload: bool = False,
     ) -> None:
+        self._settle(temperature, max_tokens, chunk_tokens)
+        self.offload = offload
+        self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
+        self.tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
+        self.end_token_ids = end_token_ids(model, self.tokenizer)
+        self._take(model.eval().requires_grad_(False))
+
+    def _settle(self, temperature: float | None, max_tokens: int, chunk_tokens: int) -> None:
         if temperature is not None and temperature <= 0.0:
             raise ValueError(f"the teacher's temperature is {temperature}; it must be above 0")
         if max_tokens < 1 or chunk_tokens < 1:
             raise ValueError("max_tokens and chunk_tokens must be at least 1")
-        self.model = model.eval().requires_grad_(False)
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.chunk_tokens = chunk_tokens
-        self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
-        self._tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
-        self.end_token_ids = end_token_ids(model, self._tokenizer)
+
+    def _take(self, model: Any) -> None:
+        """Score with this model from here on."""
+        self.model = model
         # Under PEFT the backbone and the head sit one level deeper, adapters included.
-        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self._backbone = base.base_model
         self._head = base.get_output_embeddings()
         self._head_settings = head_settings(base.config.get_text_config())
@@ -61,14 +77,53 @@ class LocalTeacher(DistributionTeacher):
 
     @classmethod
     def from_pretrained(
-        cls, path: str, dtype: torch.dtype | str = "auto", **settings: Any
+        cls,
+        path: str,
+        dtype: torch.dtype | str = "auto",
+        *,
+        quantization: str | None = None,
+        device_map: str | None = None,
+        **settings: Any,
     ) -> "LocalTeacher":
-        """Load model and tokenizer from a folder or a hub name. Settings as of the class."""
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        return cls(model, AutoTokenizer.from_pretrained(path), **settings)
+        """Load model and tokenizer from a folder or a hub name.
+
+        Args:
+            dtype: of the weights, or of what is not quantised.
+            quantization: see `rlkd.teacher.quantized.METHODS`; None: none.
+            device_map: as transformers takes it; None: the model goes where `prepare` says.
+            settings: as of the class.
+
+        Raises:
+            ImportError: the library that quantises is not installed; the message says which.
+        """
+        loading: dict[str, Any] = {"dtype": dtype}
+        if quantization is not None:
+            loading["quantization_config"] = quantization_config(quantization)
+        if device_map is not None:
+            loading["device_map"] = device_map
+        model = AutoModelForCausalLM.from_pretrained(path, **loading)
+        made = cls(model, AutoTokenizer.from_pretrained(path), **settings)
+        made._placed = device_map is not None or quantization is not None
+        return made
 
     def prepare(self, device: torch.device) -> None:
-        self.model.to(device)  # type: ignore[arg-type]
+        self._device = device
+        if not self._placed and not self.offload:
+            self.model.to(device)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """The weights are on the device inside, and back in the machine's memory afterwards."""
+        if not self.offload or self._device is None:
+            yield
+            return
+        self.model.to(self._device)
+        try:
+            yield
+        finally:
+            self.model.to("cpu")
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def check_tokenizer(self, tokenizer: Any, model_vocab_size: int) -> None:
         rows = self._head.weight.shape[0]
@@ -78,7 +133,7 @@ class LocalTeacher(DistributionTeacher):
                 "the teacher cannot score what the student may write. Take a teacher of the same "
                 "family."
             )
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             if model_vocab_size != rows:
                 raise TeacherError(
                     f"{self.name} has no tokenizer to compare, and its head has {rows} rows where "
@@ -86,7 +141,7 @@ class LocalTeacher(DistributionTeacher):
                     "LocalTeacher(model, tokenizer=...)."
                 )
             return
-        difference = describe_difference(tokenizer.get_vocab(), self._tokenizer.get_vocab())
+        difference = describe_difference(tokenizer.get_vocab(), self.tokenizer.get_vocab())
         if difference:
             raise TeacherError(
                 f"{self.name} numbers its tokens differently from the student: {difference}. Its "
@@ -132,6 +187,12 @@ class LocalTeacher(DistributionTeacher):
                     "answer. Give the tokenizer a BOS token, or the row a prompt."
                 )
             rows.append((list(prompt), list(completion)))
+        with self._on_device():
+            return self._score_packed(rows, temperature, keep_hidden)
+
+    def _score_packed(
+        self, rows: list[tuple[list[int], list[int]]], temperature: float, keep_hidden: bool
+    ) -> list[TokenScores]:
         if not self._verified and rows:
             self._verify_head(rows[0][0] + rows[0][1])
         scores: list[TokenScores | None] = [None] * len(rows)

@@ -34,7 +34,7 @@ def add_traces(added: Any) -> set[str]:
 def traces(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Write the file; the exit code is 1 where no answer was kept."""
     config = configs.load(arguments.config, overrides)
-    if config.teacher is None:
+    if config.local_teacher is None:
         raise ConfigError(
             "rlkd traces: the config names no teacher.\n  do: add --teacher.path=FOLDER"
         )

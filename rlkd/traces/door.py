@@ -33,7 +33,7 @@ def check_traces(config: RunConfig) -> None:
             "  do: remove data.traces, or use an algorithm that learns from them"
             " (rlkd.algorithms.luffy:LUFFY, rlkd.algorithms.sft_kd:SFTKD)"
         )
-    if wanted.samples is not None and config.teacher is None:
+    if wanted.samples is not None and config.local_teacher is None:
         raise ConfigError(
             "data.traces.samples: the teacher shall write the traces and there is none.\n"
             "  do: set teacher.path, or data.traces.path to a file of traces"

@@ -74,15 +74,14 @@ def ask_teacher(
     launch: Launch,
 ) -> Made:
     """Let the config's teacher write traces; of several processes each asks for a part."""
-    assert config.teacher is not None
+    teacher = config.local_teacher
+    assert teacher is not None
     state = PartialState(cpu=not torch.cuda.is_available())
-    network: Any = AutoModelForCausalLM.from_pretrained(
-        config.teacher.path, dtype=config.teacher.dtype
-    )
+    network: Any = AutoModelForCausalLM.from_pretrained(teacher.path, dtype=teacher.dtype)
     made = make(
-        network.to(state.device), AutoTokenizer.from_pretrained(config.teacher.path), tokenizer,
+        network.to(state.device), AutoTokenizer.from_pretrained(teacher.path), tokenizer,
         rows[launch.rank :: launch.world_size], rewards, config.rewards[0].label, asked,
-        name=config.teacher.path, chat_template_kwargs=config.model.chat_template_kwargs,
+        name=teacher.path, chat_template_kwargs=config.model.chat_template_kwargs,
     )  # fmt: skip
     del network
     for name, counts in ledger.take_all(rewards).items():  # not the first step's faults

@@ -28,10 +28,10 @@ def write(
     Raises:
         ConfigError: model, teacher, data or rewards cannot be used.
     """
-    assert config.teacher is not None
+    assert config.local_teacher is not None
     disable_progress_bar()
     check_model_folder(config.model.path, "model.path")
-    check_model_folder(config.teacher.path, "teacher.path")
+    check_model_folder(config.local_teacher.path, "teacher.path")
     functions = build_rewards(config)
     rows, _ = load_splits(config.data)
     check_columns(functions, rows[0])

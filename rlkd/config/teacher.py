@@ -1,0 +1,122 @@
+"""The `teacher:` block: checked at the door, built when the run begins."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from rlkd.config.schema import OtherTeacher, Teacher
+from rlkd.errors import ConfigError
+from rlkd.refs import check_arguments, resolve
+
+if TYPE_CHECKING:
+    from rlkd.teacher import base
+
+
+def check_teacher(
+    block: Teacher | OtherTeacher, check_folder: Callable[[str, str], Any], place: str = "teacher"
+) -> None:
+    """What can be known without weights: folders, the class, the names of its arguments.
+
+    Args:
+        block: the block, or one of those inside it.
+        check_folder: raises ConfigError where a path holds no model; gets path and place.
+        place: its dotted place.
+
+    Raises:
+        ConfigError: the reference is no teacher, an argument none of its, a folder no model's.
+    """
+    if isinstance(block, Teacher):
+        check_folder(block.path, f"{place}.path")
+        return
+    settings, parts = block.settings, _parts(block.settings, place)
+    check_arguments(_class(block.use, place), {}, settings, place)
+    for inner_place, inner in parts.items():
+        check_teacher(inner, check_folder, inner_place)
+
+
+def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "base.Teacher":
+    """The teacher of a block, and those inside it.
+
+    Raises:
+        ConfigError: as `check_teacher`; or an argument's value cannot be used.
+    """
+    if isinstance(block, Teacher):
+        return _local(block, place)
+    parts = _parts(block.settings, place)
+
+    def built(value: Any, at: str) -> Any:
+        if at in parts:
+            return build_teacher(parts[at], at)
+        if isinstance(value, dict) and any(name.startswith(f"{at}.") for name in parts):
+            return {key: built(inner, f"{at}.{key}") for key, inner in value.items()}
+        return value
+
+    from rlkd.teacher.base import TeacherError
+
+    kind = _class(block.use, place)
+    arguments = {name: built(v, f"{place}.{name}") for name, v in block.settings.items()}
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError, TeacherError) as error:
+        raise ConfigError(f"{place} ({block.use}): {error}") from error
+
+
+def _local(block: Teacher, place: str) -> "base.Teacher":
+    from rlkd.teacher.local import LocalTeacher
+
+    try:
+        return LocalTeacher.from_pretrained(
+            block.path,
+            dtype=block.dtype,
+            temperature=block.temperature,
+            chunk_tokens=block.chunk_tokens,
+            quantization=block.quantization,
+            device_map=block.device_map,
+            offload=block.offload,
+        )
+    except ImportError as error:
+        raise ConfigError(f"{place}.quantization: {error}") from error
+
+
+def _class(use: str, place: str) -> type["base.Teacher"]:
+    from rlkd.teacher.base import Teacher as Base
+
+    found = resolve(use, place=f"{place}.use")
+    if not isinstance(found, type) or not issubclass(found, Base):
+        raise ConfigError(
+            f"{place}.use: {use!r} is not a teacher: a subclass of rlkd.teacher.base:Teacher."
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ConfigError(f"{place}.use: {use!r} is abstract (it lacks {missing}).")
+    return found
+
+
+def _parts(settings: Mapping[str, Any], place: str) -> dict[str, Teacher | OtherTeacher]:
+    """The blocks of teachers among a block's settings, by their dotted places: a setting that is
+    one, or a mapping of names to them."""
+    found: dict[str, Teacher | OtherTeacher] = {}
+    for name, value in settings.items():
+        candidates = {f"{place}.{name}": value}
+        if isinstance(value, dict) and not _is_block(value):
+            candidates = {f"{place}.{name}.{key}": inner for key, inner in value.items()}
+        for at, inner in candidates.items():
+            if _is_block(inner):
+                found[at] = _read(inner, at)
+    return found
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, dict) and ("use" in value or "path" in value)
+
+
+def _read(value: dict[str, Any], place: str) -> Teacher | OtherTeacher:
+    kind = OtherTeacher if "use" in value else Teacher
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([place, *map(str, first["loc"])])
+        raise ConfigError(f"{where}: {first['msg']}") from error

@@ -1,0 +1,147 @@
+"""A teacher that cuts text into other tokens than the student: scores meet on spans of text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rlkd.teacher.base import Student, TeacherError, TokenScores
+from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.wrapping import Wrapping
+
+
+class OtherTokenizer(Wrapping):
+    """Lets a local teacher of another family judge the student's answers by their text.
+
+    Prompt and answer go to the teacher as text, in its own tokens (of a chat, through its own chat
+    template). Answers are cut at every place where both families have a boundary between tokens.
+    The teacher's log-probability of such a span, the sum over its tokens there, is shared out
+    evenly among the student's tokens of the span; the end token is compared with the teacher's.
+
+    Where a span is one token of each, as everywhere between equal tokenizers, this is exact.
+    Elsewhere two errors remain. The teacher's mass for the same text cut otherwise is not counted,
+    so that a span scores too low, by what the teacher gives other cuts. And the share of a single
+    token within a span is a convention: sums over spans are meant, not single tokens. The share of
+    tokens that stand alone in their span is logged by `single_share`.
+
+    Args:
+        inner: a local teacher with its tokenizer.
+
+    Raises:
+        ValueError: the inner teacher is no local one, or has no tokenizer.
+    """
+
+    def __init__(self, inner: LocalTeacher) -> None:
+        if not isinstance(inner, LocalTeacher) or inner.tokenizer is None:
+            raise ValueError("only a local teacher with its own tokenizer can be aligned by text")
+        if inner.tokenizer.eos_token_id is None:
+            raise ValueError(f"{inner.name} has no end token: nothing matches the student's")
+        super().__init__(inner)
+        self._own = inner.tokenizer
+        self.name = f"{inner.name}, aligned by text"
+        self.end_token_ids = frozenset()  # matched with the student's, whatever its number
+        self._single, self._tokens = 0, 0
+
+    @property
+    def single_share(self) -> float:
+        """Share of the tokens scored so far that stood alone in their span, on both sides."""
+        return self._single / max(1, self._tokens)
+
+    def meet(self, student: Student) -> None:
+        super().meet(student)
+        self._theirs = student.tokenizer
+
+    def check_tokenizer(self, tokenizer: object, model_vocab_size: int) -> None:
+        """Any will do: that is what this class is for."""
+
+    def score_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        prompts, answers, spans = [], [], []
+        for row, prompt, sent in zip(rows, prompt_ids, completion_ids, strict=True):
+            text, ends, bounds = self._read(sent)
+            own = self._own(text, add_special_tokens=False, return_offsets_mapping=True)
+            own_ids = list(own["input_ids"])
+            own_bounds = [0, *(end for _, end in own["offset_mapping"])]
+            prompts.append(self._prompt(row, prompt))
+            answers.append([*own_ids, self._own.eos_token_id] if ends else own_ids)
+            spans.append((_spans(bounds, own_bounds), ends))
+        scores = self.inner.score_rows(rows, prompts, answers, temperature)
+        return [
+            self._shared_out(sent, cut, ends, scored.logp.float().cpu())
+            for sent, (cut, ends), scored in zip(completion_ids, spans, scores, strict=True)
+        ]
+
+    def _prompt(self, row: Mapping[str, Any], prompt: Sequence[int]) -> list[int]:
+        written = row.get("prompt")
+        if isinstance(written, list):
+            return self._own.apply_chat_template(
+                written, add_generation_prompt=True, tokenize=True, return_dict=True
+            )["input_ids"]
+        if not isinstance(written, str):
+            written = self._theirs.decode(list(prompt), skip_special_tokens=True)
+        return self._own(written)["input_ids"]
+
+    def _read(self, sent: Sequence[int]) -> tuple[str, bool, list[int]]:
+        """The text of an answer, whether an end token closes it, and where, in characters, its
+        other tokens meet: -1 where a token ends within a character."""
+        special = set(self._theirs.all_special_ids)
+        ends = bool(len(sent)) and sent[-1] in special
+        ids = list(sent[:-1] if ends else sent)
+        if special.intersection(ids):
+            raise TeacherError(
+                f"{self.name}: an answer holds a special token of the student's in its middle "
+                f"({self._theirs.convert_ids_to_tokens(ids)[:16]}…), which is no text"
+            )
+
+        def decode(part: list[int]) -> str:
+            return self._theirs.decode(part, clean_up_tokenization_spaces=False)
+
+        text, bounds = decode(ids), [0]
+        pieces = [decode([token]) for token in ids]
+        if "".join(pieces) == text and "\ufffd" not in text:
+            for piece in pieces:
+                bounds.append(bounds[-1] + len(piece))
+            return text, ends, bounds
+        for count in range(1, len(ids) + 1):
+            before = decode(ids[:count])
+            bounds.append(len(before) if text.startswith(before) else -1)
+        bounds[-1] = len(text)
+        return text, ends, bounds
+
+    def _shared_out(
+        self,
+        sent: Sequence[int],
+        spans: list[tuple[int, int, int, int]],
+        ends: bool,
+        logp: torch.Tensor,
+    ) -> TokenScores:
+        shared = torch.zeros(len(sent))
+        for start, stop, own_start, own_stop in spans:
+            # No token of the teacher's: the student's are empty text, which costs it nothing.
+            shared[start:stop] = logp[own_start:own_stop].sum() / max(1, stop - start)
+            self._single += (stop - start == 1) and (own_stop - own_start == 1)
+        if ends:
+            shared[-1] = logp[-1]
+            self._single += 1
+        self._tokens += len(sent)
+        return TokenScores(torch.tensor(list(sent), dtype=torch.int64), shared)
+
+
+def _spans(bounds: Sequence[int], own: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """The smallest spans that begin and end at a boundary of both: (start, stop, own start, own
+    stop) in tokens, in order, covering both sides whole."""
+    last_of = {place: count for count, place in enumerate(own)}
+    found, start, own_start = [], 0, 0
+    for count, place in enumerate(bounds[1:], start=1):
+        meets = place >= 0 and place in last_of and last_of[place] >= own_start
+        if count == len(bounds) - 1:
+            found.append((start, count, own_start, len(own) - 1))
+        elif meets and (place > bounds[start] or bounds[start] < 0):
+            found.append((start, count, own_start, last_of[place]))
+            start, own_start = count, last_of[place]
+    return found

@@ -1,0 +1,94 @@
+"""A teacher that is shown more than the student: a hint, a reference solution, the answer. The
+setting of arXiv 2602.04942 with the student as its own teacher (`SelfTeacher` inside)."""
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores
+from rlkd.teacher.wrapping import Wrapping
+
+
+class Privileged(Wrapping):
+    """The inner teacher with another prompt before the same answer.
+
+    A text prompt becomes the filled template; of a chat, the content of the last message does. It
+    is then made into tokens as training makes its prompts: the student's chat template, with the
+    turn of the assistant opened.
+
+    Args:
+        inner: who scores.
+        template: text with `{prompt}`, once, and the names of the data's columns in braces:
+            ``"{prompt}\\nThe answer is {answer}."``. ``{{`` and ``}}`` stand for braces.
+
+    Raises:
+        ValueError: the template has no `{prompt}`, names no column, or is no template.
+    """
+
+    def __init__(self, inner: Teacher, template: str) -> None:
+        super().__init__(inner)
+        self.template, self.columns = template, _columns(template)
+        self.name = f"{inner.name}, shown {', '.join(self.columns)}"
+
+    def meet(self, student: Student) -> None:
+        super().meet(student)
+        self._student = student
+
+    def score_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        shown = [self.prompt_ids(row) for row in rows]
+        return self.inner.score_rows(rows, shown, completion_ids, temperature)
+
+    def prompt_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """The tokens of the prompt that the teacher reads for this row.
+
+        Raises:
+            TeacherError: the row lacks a column that the template names, or it is empty there.
+        """
+        missing = [name for name in ("prompt", *self.columns) if row.get(name) in (None, "", [])]
+        if missing:
+            raise TeacherError(
+                f"{self.name}: a row has nothing in column {missing[0]!r}, which the template "
+                f"shows to the teacher (the row has {', '.join(sorted(row)) or 'no columns'}). "
+                "Fill the column, leave the row out, or change the template."
+            )
+        prompt, tokenizer = row["prompt"], self._student.tokenizer
+        if isinstance(prompt, str):
+            return tokenizer(self._filled(prompt, row))["input_ids"]
+        last = {**prompt[-1], "content": self._filled(prompt[-1]["content"], row)}
+        return tokenizer.apply_chat_template(
+            [*prompt[:-1], last],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **self._student.chat_template_kwargs,
+        )["input_ids"]
+
+    def _filled(self, prompt: str, row: Mapping[str, Any]) -> str:
+        return self.template.format(prompt=prompt, **{name: row[name] for name in self.columns})
+
+
+def _columns(template: str) -> tuple[str, ...]:
+    """The columns that a template names, besides the prompt, in their order."""
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"template is {template!r}, which is no template: {error}") from error
+    if names.count("prompt") != 1:
+        raise ValueError(
+            f"template is {template!r}; it must hold {{prompt}} once, where the prompt goes"
+        )
+    columns = tuple(dict.fromkeys(name for name in names if name != "prompt"))
+    bad = [name for name in columns if not name.isidentifier()]
+    if bad or not columns:
+        found = f"{{{bad[0]}}}" if bad else "no column"
+        raise ValueError(
+            f"template is {template!r} and names {found}; it shows the teacher columns of the "
+            "data, as in '{prompt} The answer is {answer}.'"
+        )
+    return columns

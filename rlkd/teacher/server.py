@@ -1,0 +1,276 @@
+"""A teacher behind HTTP: vLLM's OpenAI-compatible server (`vllm serve`, and `trl vllm-serve`, which
+is one). It is asked for the log-probabilities of the tokens it is sent (`prompt_logprobs`), and for
+nothing else."""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import tenacity
+import torch
+
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage
+
+logger = logging.getLogger(__name__)
+
+_CANARY_TOKENS = 8
+_CANARY_TOLERANCE = 0.3
+"""Nats by which the same tokens may score otherwise later on: bfloat16 kernels differ with what
+else is in their batch; another model differs by more."""
+
+
+class Unreachable(Exception):
+    """The server did not answer, or said that it cannot now."""
+
+
+class ServerTeacher(Teacher):
+    """Scores tokens over HTTP.
+
+    vLLM gives the log-probabilities of prompt tokens at temperature 1 whatever the request says.
+
+    Args:
+        url: of the server, like ``http://localhost:8000``.
+        model: the name it serves the model by; None: the only one it serves.
+        tokenizer: folder of the teacher's tokenizer, to compare with the student's token by token;
+            None: the student's tokens must mean the same there by agreement, and what the
+            self-check on the first answers can see is all that is checked.
+        temperature: 1 accepts that the student samples at another temperature.
+        concurrency: requests at a time, from each process.
+        timeout: seconds to wait for one answer.
+        patience: seconds to go on asking a server that does not answer (one that restarts, say);
+            then the run stops.
+        canary_every: optimiser steps between two looks whether the server still holds the model
+            that it held at the start; 0: never.
+        api_key_env: environment variable that holds the key; None: no key.
+
+    Raises:
+        ValueError: a setting cannot be used.
+    """
+
+    scores_at: frozenset[float] = frozenset({1.0})
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        tokenizer: str | None = None,
+        *,
+        temperature: float | None = None,
+        concurrency: int = 16,
+        timeout: float = 120.0,
+        patience: float = 300.0,
+        canary_every: int = 50,
+        api_key_env: str | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url is {_shown(url)!r}; it must be like http://localhost:8000")
+        if parts.username or parts.password:
+            raise ValueError(
+                f"url is {_shown(url)!r} with a user name or password in it, which would end up in "
+                "logs and in run.json; put the key into an environment variable and name it in "
+                "api_key_env"
+            )
+        if concurrency < 1 or canary_every < 0 or timeout <= 0.0 or patience < 0.0:
+            raise ValueError(
+                f"concurrency is {concurrency} (at least 1), canary_every {canary_every} and "
+                f"patience {patience:g} (at least 0), timeout {timeout:g} (above 0)"
+            )
+        if temperature is not None and temperature not in self.scores_at:
+            raise ValueError(
+                f"temperature is {temperature:g}; a server scores prompt tokens at 1 whatever is "
+                "asked for"
+            )
+        key = os.environ.get(api_key_env, "") if api_key_env else ""
+        if api_key_env and not key:
+            raise ValueError(f"api_key_env names {api_key_env}, which is not set")
+        self.temperature, self.model = temperature, model
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.name = f"teacher at {_shown(self.url)}"
+        self._tokenizer_path, self._patience = tokenizer, patience
+        self._canary_every, self._canary = canary_every, None
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="teacher")
+        self._warned = threading.Lock()
+        self.retries, self._spent = 0, Usage()
+        self.usage = self._spent
+
+    # -- before the first score ---------------------------------------------------------------
+
+    def prepare(self, device: torch.device) -> None:
+        served = [entry["id"] for entry in self._ask("GET", "/v1/models")["data"]]
+        if self.model is None and len(served) == 1:
+            self.model = served[0]
+        if self.model not in served:
+            asked = "no model is named" if self.model is None else f"no {self.model!r} is served"
+            raise TeacherError(f"{self.name}: {asked}; it serves {', '.join(served) or 'nothing'}")
+
+    def check_tokenizer(self, tokenizer: Any, model_vocab_size: int) -> None:
+        from transformers import AutoTokenizer
+
+        from rlkd.teacher.tokens import describe_difference
+
+        if self._tokenizer_path is not None:
+            own = AutoTokenizer.from_pretrained(self._tokenizer_path)
+            difference = describe_difference(tokenizer.get_vocab(), own.get_vocab())
+            if difference:
+                raise TeacherError(
+                    f"{self.name} numbers its tokens differently from the student: {difference}. "
+                    "Its scores would be those of other words. Serve a teacher of the same family."
+                )
+        # A few tokens of the student's own, to be asked for again later on.
+        ids = sorted(tokenizer.get_vocab().values())
+        stride = max(1, len(ids) // _CANARY_TOKENS)
+        self._canary_ids = ids[::stride][:_CANARY_TOKENS]
+
+    # -- scores -------------------------------------------------------------------------------
+
+    def score(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        if temperature not in self.scores_at:
+            raise TeacherError(f"{self.name} scores at temperature 1, not at {temperature:g}")
+        for number, prompt in enumerate(prompt_ids):
+            if len(prompt) == 0:
+                raise TeacherError(
+                    f"row {number} has an empty prompt: nothing predicts the first token of its "
+                    "answer. Give the tokenizer a BOS token, or the row a prompt."
+                )
+        if self._canary is None:
+            self._canary = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
+        for prompt, answer in zip(prompt_ids, completion_ids, strict=True):
+            if len(answer):
+                self._spent.rows += 1
+                self._spent.tokens += len(prompt) + len(answer)
+        # Longest first: the last to come back is then a short one.
+        order = sorted(
+            range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]) - len(completion_ids[i])
+        )
+        futures = {
+            i: self._threads.submit(self._score_one, prompt_ids[i], completion_ids[i])
+            for i in order
+        }
+        try:
+            return [futures[i].result() for i in range(len(prompt_ids))]
+        finally:
+            for future in futures.values():
+                future.cancel()
+
+    def after_update(self, step: int) -> None:
+        if self._canary is None or not self._canary_every or step % self._canary_every:
+            return
+        now = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
+        moved = (now.logp - self._canary.logp).abs().max().item()
+        if not moved <= _CANARY_TOLERANCE:
+            raise TeacherError(
+                f"{self.name} scores the same tokens otherwise than at the start of this run (by "
+                f"{moved:.2f} nats, {_CANARY_TOLERANCE:g} are allowed): another model, or another "
+                "setting of the server, has taken its place. Serve the model that the run began "
+                "with and resume."
+            )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._http.close()
+
+    def _score_one(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
+        if not len(answer):
+            return TokenScores(torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+        body = {
+            "model": self.model,
+            "prompt": [*prompt, *answer],
+            "max_tokens": 1,
+            "temperature": 1.0,
+            "prompt_logprobs": 0,
+            "add_special_tokens": False,
+        }
+        reply = self._ask("POST", "/v1/completions", body)
+        return _read(reply, len(prompt), answer, self.name)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON of one request, asked again with longer and longer pauses while the server is
+        not there.
+
+        Raises:
+            TeacherError: it is not there for `patience` seconds, or refuses.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Unreachable),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=15.0),
+            stop=tenacity.stop_after_delay(self._patience),
+            before_sleep=self._say_that_it_waits,
+            reraise=True,
+        )
+        try:
+            return retrying(self._ask_once, method, path, body)
+        except Unreachable as error:
+            raise TeacherError(
+                f"{self.name} did not answer for {self._patience:g} seconds: {error}. Start it "
+                "again and resume the run; `patience` is how long it is waited for."
+            ) from error
+
+    def _ask_once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            reply = self._http.request(method, self.url + path, json=body)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{type(error).__name__} {error}".strip()) from error
+        if reply.status_code in (408, 425, 429) or reply.status_code >= 500:
+            raise Unreachable(f"HTTP {reply.status_code} {reply.text[:200]!r}")
+        if reply.status_code != 200:
+            raise TeacherError(
+                f"{self.name} refuses {path} with HTTP {reply.status_code}: {reply.text[:500]}"
+            )
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise Unreachable(f"no JSON but {reply.text[:200]!r}") from error
+
+    def _say_that_it_waits(self, state: tenacity.RetryCallState) -> None:
+        self.retries += 1
+        error = state.outcome.exception() if state.outcome is not None else None
+        if self._warned.acquire(blocking=False):  # once: sixteen threads find out together
+            logger.warning(
+                "%s does not answer (%s); asking again for %g seconds",
+                self.name, error, self._patience,
+            )  # fmt: skip
+
+
+def _read(reply: dict[str, Any], prompt: int, answer: Sequence[int], name: str) -> TokenScores:
+    """The scores of the answer in a reply; `prompt`: tokens before it."""
+    try:
+        entries = reply["choices"][0]["prompt_logprobs"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise TeacherError(f"{name} sent no prompt_logprobs: {str(reply)[:300]}") from error
+    if entries is None or len(entries) != prompt + len(answer):
+        raise TeacherError(
+            f"{name} scored {len(entries or [])} tokens where {prompt + len(answer)} were sent: it "
+            "added or dropped some (a BOS token, a limit on the length)"
+        )
+    echoed, logp = [], []
+    for place, sent in enumerate(answer, start=prompt):
+        entry = entries[place] or {}
+        # With prompt_logprobs 0 an entry holds the token itself; a tie may add another.
+        scored = entry.get(str(sent))
+        token = sent if scored is not None else next((int(key) for key in entry), -1)
+        echoed.append(token)
+        value = scored.get("logprob") if isinstance(scored, dict) else None
+        logp.append(float("nan") if value is None else float(value))
+    return TokenScores(torch.tensor(echoed, dtype=torch.int64), torch.tensor(logp))
+
+
+def _shown(url: str) -> str:
+    """The URL without user name, password and query."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return urlunsplit(
+        (parts.scheme, host + (f":{parts.port}" if parts.port else ""), parts.path, "", "")
+    )

