@@ -40,7 +40,9 @@ class Ruler:
         return cls(
             rows=load_splits(task.data)[1] or [],
             rewards={"accuracy": build_rewards(task)[label]},
-            teacher=LocalTeacher.from_pretrained(task.teacher.path) if task.teacher else None,
+            teacher=LocalTeacher.from_pretrained(task.local_teacher.path)
+            if task.local_teacher
+            else None,
             limit=task.eval.max_completion_length or task.sampling.max_completion_length,
             batch_size=task.eval.batch_size,
             temperature=task.sampling.temperature,
