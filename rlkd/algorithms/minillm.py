@@ -53,13 +53,13 @@ class MiniLLM(Distillation):
         advantage_BT = super().token_advantages(batch)
         if self.teacher_weight == 0.0:
             return advantage_BT
-        return advantage_BT + self.teacher_weight * self.future(batch)
+        return advantage_BT + self.weight_of_teacher(batch) * self.future(batch)
 
     def future(self, batch: TokenBatch) -> Tensor:
         """R, (B, T): the return after each token, without gradient."""
         if batch.teacher_logp_BT is None:
             raise ValueError(
-                "MiniLLM needs the teacher's log-probs of the sampled tokens; the batch has none"
+                f"{type(self).__name__} needs the teacher's log-probs of the sampled tokens; the batch has none"
             )
         bound = self.log_ratio_bound
         reward_BT = (batch.teacher_logp_BT - batch.old_logp_BT).clamp(-bound, bound)

@@ -20,21 +20,6 @@ def teacher_gap(teacher_logp_BT: Tensor, old_logp_BT: Tensor, bound: float) -> T
     return (teacher_logp_BT - old_logp_BT).clamp(-bound, bound)
 
 
-def discounted_sum(value_BT: Tensor, discount: float) -> Tensor:
-    """Σ_{s ≥ t} discount^(s−t) value_s along the tokens, (B, T). Discount 0: `value_BT` itself.
-
-    By doubling: 2^k terms after k rounds.
-    """
-    if discount == 0.0:
-        return value_BT
-    total_BT, reach = value_BT, 1
-    while reach < value_BT.shape[1]:
-        later_BT = torch.nn.functional.pad(total_BT[:, reach:], (0, reach))
-        total_BT = total_BT + discount**reach * later_BT
-        reach *= 2
-    return total_BT
-
-
 def proximal_reward(gap_BT: Tensor, alpha: float) -> Tensor:
     """log(α e^d + 1 − α), nats: the gap to a teacher mixed with the student, α π_T + (1 − α) π_old,
     at least log(1 − α) however small π_T is. (TOP-D §3.1.) α = 1: d itself; α = 0: 0."""
