@@ -59,7 +59,8 @@ class MiniLLM(Distillation):
         """R, (B, T): the return after each token, without gradient."""
         if batch.teacher_logp_BT is None:
             raise ValueError(
-                f"{type(self).__name__} needs the teacher's log-probs of the sampled tokens; the batch has none"
+                f"{type(self).__name__} needs the teacher's log-probs of the sampled tokens; the "
+                "batch has none"
             )
         bound = self.log_ratio_bound
         reward_BT = (batch.teacher_logp_BT - batch.old_logp_BT).clamp(-bound, bound)

@@ -7,7 +7,7 @@ from torch import Tensor
 from rlkd.algorithms.base import AdvantageScale, Reduction, require
 from rlkd.algorithms.teacher_gap import TokenCredit
 from rlkd.batch import TokenBatch
-from rlkd.objectives import distillation
+from rlkd.objectives import returns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,5 +42,5 @@ class OPD(TokenCredit):
         rewarded_BT = self.reward_weight * batch.advantage_BT
         if self.teacher_weight == 0.0:
             return rewarded_BT
-        taught_BT = distillation.discounted_sum(self.gap(batch), self.discount)
+        taught_BT = returns.discounted_sum(self.gap(batch), self.discount)
         return rewarded_BT + self.teacher_weight * taught_BT

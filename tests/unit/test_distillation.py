@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlkd import CISPO, DAPO, GRPO, GSPO, HDPO, KDRL, OPD, RLSD, SRPO, TOPD, DrGRPO
 from rlkd.batch import TokenBatch
-from rlkd.objectives import distillation, divergences
+from rlkd.objectives import distillation, divergences, returns
 from tests.reference import distilled
 from tests.reference.losses import TwinBatch, cispo_loss, policy_gradient, policy_loss
 from tests.unit.test_algorithms import COMMON, as_tensors, draw_batch, two_by_three
@@ -284,7 +284,7 @@ def test_discounted_sums_equal_the_loop(rows, discount):
             total = value + discount * total
             out.append(total)
         want.append(out[::-1])
-    found = distillation.discounted_sum(table(rows), discount)
+    found = returns.discounted_sum(table(rows), discount)
     torch.testing.assert_close(found, table(want), rtol=1e-9, atol=1e-9)
 
 
