@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rlkd.algorithms.rlsd import RLSD as RLSD
     from rlkd.algorithms.sft_kd import SFTKD as SFTKD
     from rlkd.algorithms.srpo import SRPO as SRPO
+    from rlkd.algorithms.tilt import Tilt as Tilt
     from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
@@ -52,6 +53,7 @@ _HOME = {
     "SFTKD": "rlkd.algorithms.sft_kd",
     "SRPO": "rlkd.algorithms.srpo",
     "TOPD": "rlkd.algorithms.topd",
+    "Tilt": "rlkd.algorithms.tilt",
     "Trainer": "rlkd.trainer",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "LocalTeacher",
     "MiniLLM",
     "OPDLoss",
+    "Tilt",
     "Trainer",
 ]
 

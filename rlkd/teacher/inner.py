@@ -110,12 +110,20 @@ class SelfTeacher(InnerTeacher):
 
     name = "teacher self"
 
-    def __init__(self, *, decay: float = 0.0, every: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        decay: float = 0.0,
+        every: int = 1,
+        temperature: float | None = None,
+        max_tokens: int = 16_384,
+        chunk_tokens: int = 1_024,
+    ) -> None:
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay is {decay}; it is the old average's weight, in [0, 1)")
         if every < 1:
             raise ValueError(f"every is {every}; it counts optimiser steps, at least 1")
-        super().__init__(**settings)
+        super().__init__(temperature=temperature, max_tokens=max_tokens, chunk_tokens=chunk_tokens)
         self.decay, self.every = decay, every
         self._averages: dict[str, Tensor] = {}
 

@@ -31,6 +31,7 @@ from rlkd.algorithms.sft_kd import SFTKD
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 from rlkd.algorithms.srpo import SRPO
 from rlkd.algorithms.teacher_gap import TeacherGap
+from rlkd.algorithms.tilt import Tilt
 from rlkd.algorithms.topd import TOPD
 from rlkd.refs import resolve
 
@@ -278,6 +279,9 @@ DISTILLING = [
     distilling("as the paper has it", MiniLLM()),
     distilling("discounted sum", MiniLLM(gamma=0.8, length_normalised=False)),
     distilling("beside rewards", MiniLLM(reward_weight=1.0, gamma=0.5)),
+    distilling("ours", Tilt()),
+    distilling("that does not fade", Tilt(fade=0.0, reward_weight=0.5)),
+    distilling("fading slowly, reference", Tilt(fade=0.5, beta=0.1, reduction="grpo")),
 ]
 
 CASES = [

@@ -1,0 +1,93 @@
+"""The `teacher:` block: a folder, or a class with its arguments, some of them teachers again."""
+
+import pytest
+
+from rlkd import config as configs
+from rlkd.config import ConfigError
+from rlkd.config.teacher import build_teacher, check_teacher
+from rlkd.door import check_model_folder
+from rlkd.teacher.inner import SelfTeacher
+from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.privileged import Privileged
+from rlkd.teacher.several import Routed
+
+
+def read(*words: str):
+    return configs.load("configs/quickstart.yaml", list(words))
+
+
+def block(text: str):
+    return read(f"--teacher={text}").teacher
+
+
+def test_a_folder_is_a_model_of_its_own():
+    config = read("--teacher.dtype=bfloat16")
+    assert config.local_teacher is config.teacher
+    assert isinstance(build_teacher(config.teacher), LocalTeacher)
+
+
+def test_a_class_gets_its_arguments_and_the_teachers_among_them():
+    config = read(
+        "--teacher={use: 'rlkd.teacher.privileged:Privileged', template: '{prompt}{answer}',"
+        " inner: {use: 'rlkd.teacher.inner:SelfTeacher', decay: 0.9}, check: warn}"
+    )
+    assert config.local_teacher is None
+    assert config.teacher.check == "warn"
+    check_teacher(config.teacher, check_model_folder)
+    made = build_teacher(config.teacher)
+    assert isinstance(made, Privileged)
+    assert isinstance(made.inner, SelfTeacher)
+    assert made.inner.decay == 0.9
+
+
+def test_a_mapping_of_teachers():
+    text = (
+        "{use: 'rlkd.teacher.several:Routed', column: kind, teachers:"
+        " {sum: {path: configs/models/tiny_teacher},"
+        " other: {use: 'rlkd.teacher.inner:SelfTeacher'}}}"
+    )
+    made = build_teacher(block(text))
+    assert isinstance(made, Routed)
+    assert isinstance(made.teachers["sum"], LocalTeacher)
+    assert isinstance(made.teachers["other"], SelfTeacher)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{use: 'rlkd.teacher.inner:SelfTeachr'}", "did you mean: rlkd.teacher.inner:SelfTeacher"),
+        ("{use: 'rlkd.algorithms.grpo:GRPO'}", r"teacher\.use: .* is not a teacher"),
+        ("{use: 'rlkd.teacher.inner:InnerTeacher'}", r"is abstract \(it lacks _weights\)"),
+        ("{use: 'rlkd.teacher.inner:SelfTeacher', decaay: 0.5}", "did you mean: decay"),
+        (
+            "{use: 'rlkd.teacher.several:Mixed', teachers: {a: {path: nowhere}, b: {path: no}}}",
+            r"teacher\.teachers\.a\.path: there is no folder nowhere",
+        ),
+        (
+            "{use: 'rlkd.teacher.several:Mixed', teachers: {a: {path: 3}, b: {path: nowhere}}}",
+            r"teacher\.teachers\.a\.path: .*string",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_at_the_door(text, message):
+    with pytest.raises(ConfigError, match=message):
+        check_teacher(block(text), check_model_folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{use: 'rlkd.teacher.inner:SelfTeacher', decay: 1.0}", r"teacher .*decay is 1\.0"),
+        ("{use: 'rlkd.teacher.server:ServerTeacher', url: here}", "it must be like http"),
+        ("{use: 'rlkd.teacher.server:ServerTeacher', url: 'http://a', temperature: 0.7}", "at 1"),
+    ],
+)
+def test_a_value_that_cannot_be_used_names_its_block(text, message):
+    with pytest.raises(ConfigError, match=message):
+        build_teacher(block(text))
+
+
+@pytest.mark.parametrize("key", ["quantization=torchao_int8", "device_map=auto"])
+def test_weights_are_in_one_place(key):
+    with pytest.raises(ConfigError, match="keep one"):
+        read("--teacher.offload=true", f"--teacher.{key}")
