@@ -69,14 +69,10 @@ class Distillation(ClippedPolicyGradient, ABC):
             return batch.advantage_BT
         return self.reward_weight * batch.advantage_BT
 
-    def weight_of_teacher(self, batch: TokenBatch) -> float | Tensor:
-        """What multiplies the teacher's terms: a number, or (B, 1) without gradient."""
-        return self.teacher_weight
-
     def further_loss(self, batch: TokenBatch) -> Tensor | None:
         if batch.divergence_BT is None:
             return None
-        return self.weight_of_teacher(batch) * batch.divergence_BT
+        return self.teacher_weight * batch.divergence_BT
 
     def measures(self, batch: TokenBatch) -> dict[str, tuple[Tensor, Tensor]]:
         means = {}

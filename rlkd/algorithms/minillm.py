@@ -53,7 +53,7 @@ class MiniLLM(Distillation):
         advantage_BT = super().token_advantages(batch)
         if self.teacher_weight == 0.0:
             return advantage_BT
-        return advantage_BT + self.weight_of_teacher(batch) * self.future(batch)
+        return advantage_BT + self.teacher_weight * self.future(batch)
 
     def future(self, batch: TokenBatch) -> Tensor:
         """R, (B, T): the return after each token, without gradient."""

@@ -280,8 +280,7 @@ DISTILLING = [
     distilling("discounted sum", MiniLLM(gamma=0.8, length_normalised=False)),
     distilling("beside rewards", MiniLLM(reward_weight=1.0, gamma=0.5)),
     distilling("ours", Tilt()),
-    distilling("that does not fade", Tilt(fade=0.0, reward_weight=0.5)),
-    distilling("fading slowly, reference", Tilt(fade=0.5, beta=0.1, reduction="grpo")),
+    distilling("per answer, with reference", Tilt(beta=0.1, reduction="grpo")),
 ]
 
 CASES = [

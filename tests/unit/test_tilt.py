@@ -1,11 +1,10 @@
-"""Tilt, rlkd's own objective: by hand, at its limits, and its gradient by enumeration."""
-
-import math
+"""Tilt, rlkd's own objective: what it is made of, and its best policy."""
 
 import pytest
 import torch
 
 from rlkd import GRPO, MiniLLM, Tilt
+from rlkd.batch import TokenBatch
 from tests.laws import toy
 
 
@@ -15,47 +14,42 @@ def gradient(algorithm, **changes):
     return torch.autograd.grad(loss, theta)[0]
 
 
-def accuracy(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)[:, None]
-
-
-def test_the_teachers_weight_falls_with_the_groups_accuracy():
-    batch = toy.token_batch(
-        toy.student(), toy.rollouts(), group_accuracy_B1=accuracy(0, 0, 0.5, 0.5, 0.75, 0.75, 1, 1)
-    )
-    weight_B1 = Tilt(teacher_weight=2.0, fade=2.0).weight_of_teacher(batch)
-    assert isinstance(weight_B1, torch.Tensor)
-    assert weight_B1[:, 0].tolist() == [2.0, 2.0, 0.5, 0.5, 0.125, 0.125, 0.0, 0.0]
-    assert Tilt(teacher_weight=2.0, fade=0.0).weight_of_teacher(batch) == 2.0
-
-
-def test_a_group_that_nothing_can_be_graded_of_has_failed():
-    unknown = accuracy(*[math.nan] * 8)
-    batch = toy.token_batch(toy.student(), toy.rollouts(), group_accuracy_B1=unknown)
-    assert (torch.as_tensor(Tilt().weight_of_teacher(batch)) == 1.0).all()
-
-
-def test_without_fading_it_is_minillm_beside_rewards_bit_for_bit():
-    assert torch.equal(gradient(Tilt(fade=0.0)), gradient(MiniLLM(reward_weight=1.0)))
-
-
-def test_where_all_is_right_it_is_grpo_and_where_all_is_wrong_it_is_not_faded():
-    solved, failed = accuracy(*[1.0] * 8), accuracy(*[0.0] * 8)
+def test_it_is_rewards_and_minillm_in_one_update():
+    both = MiniLLM(reward_weight=1.0, teacher_weight=0.25)
+    assert torch.equal(gradient(Tilt()), gradient(both))
     grpo = GRPO(beta=0.0, reduction="dapo")
-    torch.testing.assert_close(gradient(Tilt(), group_accuracy_B1=solved), gradient(grpo))
-    found = gradient(Tilt(fade=3.0), group_accuracy_B1=failed)
-    torch.testing.assert_close(found, gradient(MiniLLM(reward_weight=1.0)))
+    assert torch.equal(gradient(Tilt(teacher_weight=0.0)), gradient(grpo))
 
 
-@pytest.mark.parametrize("fade", [-0.1, -3.0])
-def test_a_weight_that_grows_with_success_is_refused(fade):
-    with pytest.raises(ValueError, match=r"fade is -[0-9.]+; it must be at least 0"):
-        Tilt(fade=fade)
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_the_teacher_tilted_by_the_rewards_is_where_its_gradient_is_zero(weight):
+    """Answers of one token from four, each weighted by its probability: at π ∝ π_T exp(A/λ) with a
+    baseline under which A has mean 0 the expected gradient vanishes, and at the teacher not."""
+    teacher = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+    reward = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    tilted = teacher + reward / weight
 
+    def expected_gradient(logits):
+        theta = logits.clone().requires_grad_()
+        logp = theta.log_softmax(-1)
+        advantage = reward - (logp.exp() * reward).sum().detach()
+        total = torch.zeros_like(theta)
+        for token in range(4):
+            batch = TokenBatch(
+                logp_BT=logp[token].view(1, 1),
+                old_logp_BT=logp[token].detach().view(1, 1),
+                entropy_BT=torch.zeros(1, 1, dtype=torch.float64),
+                mask_BT=torch.ones(1, 1, dtype=torch.float64),
+                advantage_BT=advantage[token].view(1, 1),
+                teacher_logp_BT=teacher[token].view(1, 1),
+                distributions=toy.distributions(theta[None, None], teacher[None, None]),
+            )
+            loss = Tilt(teacher_weight=weight).loss(batch).loss
+            grad = torch.autograd.grad(loss, theta, retain_graph=True)[0]
+            total += logp[token].exp().detach() * grad
+        return total
 
-def test_it_must_know_the_groups():
-    theta, fixed = toy.student(), toy.rollouts()
-    batch = toy.token_batch(theta, fixed, group_accuracy_B1=None)
-    with pytest.raises(ValueError, match="how many answers of a group are correct"):
-        Tilt().loss(batch)
-    Tilt(fade=0.0).loss(batch)
+    torch.testing.assert_close(
+        expected_gradient(tilted), torch.zeros(4).double(), atol=1e-9, rtol=0
+    )
+    assert expected_gradient(teacher).abs().max() > 0.05
