@@ -15,8 +15,8 @@ from rlkd.tracking.store import prompt_text
 LEAST = 8
 """Rows, or pairs of rows, below which a figure would be chance and is not logged."""
 POOL = 512
-"""Rollouts that a figure is of, the latest; a larger batch is taken whole. Of 64 alone two that have
-nothing to do with each other are often correlated by 0.2."""
+"""Rollouts that a figure is of, the latest; a larger batch is taken whole. Of 64 alone two scores
+that have nothing to do with each other are often correlated by 0.2."""
 
 
 class Opinion(NamedTuple):
