@@ -131,9 +131,11 @@ def _train(
         tables = RolloutTables(logger, trainer.gather_rows, **_tables(config, launch))
         takers.append(tables.see)
         trainer.add_callback(tables)
-        verdict = TeacherVerdict(trainer.gather_rows, config.rewards[0].label)
-        takers.append(verdict.see)
-        trainer.add_callback(verdict)  # before the alarms, which read what it adds
+        if trainer.teacher is not None:
+            verdict = TeacherVerdict(trainer.gather_rows, config.rewards[0].label)
+            takers.append(verdict.see)
+            trainer.add_callback(verdict)  # before the alarms, which read what it adds
+            trainer.pieces.add("teacher_verdict", verdict)
         unsound = watching.watch(trainer, config, launch, logger, resumption, store)
         faults = FaultStop(config)
         trainer.on_faults = faults.add

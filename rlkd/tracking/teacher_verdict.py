@@ -101,6 +101,8 @@ def _finite(value: float | None) -> bool:
 class TeacherVerdict(TrainerCallback):
     """Adds to what is logged how the teacher's scores go with the reward. On every rank.
 
+    A piece of a checkpoint: a resumed run's figures are those of the whole one.
+
     Args:
         gather: collects a list's entries from all ranks.
         verifiable: the reward whose full mark, 1, counts as correct.
@@ -110,12 +112,21 @@ class TeacherVerdict(TrainerCallback):
         self._gather = gather
         self._verifiable = verifiable
         self._rows: list[Opinion] | None = None
-        self._pool: list[Opinion] = []  # begins anew in a resumed run
+        self._pool: list[Opinion] = []
 
     def see(self, rollouts: Rollouts) -> None:
         """Take a batch that the first pass has seen."""
         if "teacher_gap" in rollouts.columns:
             self._rows = opinions(rollouts, self._verifiable)
+
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece."""
+        return {"pool": [tuple(row) for row in self._pool]}
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece."""
+        self._pool = [Opinion(*row) for row in state["pool"]]
+        return f"{len(self._pool)} rollouts"
 
     def on_log(
         self,

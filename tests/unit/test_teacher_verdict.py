@@ -68,3 +68,19 @@ def test_rows_of_the_teacher_and_infinite_ones_are_left_out():
     made.columns["teacher_logp"][3] = None
     assert len(opinions(made, "accuracy")) == 4
     assert opinions(made, "other") == []
+
+
+def test_a_resumed_run_has_the_figures_of_the_whole_one():
+    def logged(verdicts, step):
+        logs: dict = {"loss": 0.1}
+        verdicts.see(batch(step, FAULTS["healthy"]))
+        verdicts.on_log(None, None, None, logs)
+        return logs
+
+    whole, resumed = (TeacherVerdict(lambda rows: rows, "accuracy") for _ in range(2))
+    for step in range(1, 12):  # more than the pool holds
+        before = whole.state()
+        last = logged(whole, step)
+    assert resumed.restore(before) == "512 rollouts"
+    assert logged(resumed, 11) == last
+    assert logged(TeacherVerdict(lambda rows: rows, "accuracy"), 11) != last
