@@ -183,7 +183,7 @@ def test_what_a_killed_attempt_wrote_past_the_checkpoint_is_set_aside(
     assert [(line["step"], line["attempt"]) for line in listed] == [(1, 1), (5, 2)]
     # The readers show the latest attempt of each step, and each step once.
     table = reading.rollouts(killed).table(["step", "attempt"]).to_pylist()
-    assert [(row["step"], row["attempt"]) for row in table] == [(1, 1)] * 16 + [(5, 2)] * 16
+    assert [(row["step"], row["attempt"]) for row in table] == [(1, 1)] * 32 + [(5, 2)] * 32
     rows = [row for row in reading.metrics(killed) if "train/loss" in row]
     assert [(row["step"], row.get("attempt", 1)) for row in rows] == [
         (1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2),
