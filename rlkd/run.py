@@ -38,6 +38,7 @@ from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.rollouts import Rollouts
 from rlkd.tracking.store import RolloutStore
 from rlkd.tracking.tables import EvalTables, RolloutTables
+from rlkd.tracking.teacher_verdict import TeacherVerdict
 from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
@@ -130,6 +131,11 @@ def _train(
         tables = RolloutTables(logger, trainer.gather_rows, **_tables(config, launch))
         takers.append(tables.see)
         trainer.add_callback(tables)
+        if trainer.teacher is not None:
+            verdict = TeacherVerdict(trainer.gather_rows, config.rewards[0].label)
+            takers.append(verdict.see)
+            trainer.add_callback(verdict)  # before the alarms, which read what it adds
+            trainer.pieces.add("teacher_verdict", verdict)
         unsound = watching.watch(trainer, config, launch, logger, resumption, store)
         faults = FaultStop(config)
         trainer.on_faults = faults.add

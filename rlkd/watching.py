@@ -15,6 +15,7 @@ from rlkd.rewarding.setup import FaultStop
 from rlkd.stopped import Broken
 from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
+from rlkd.tracking import progress
 from rlkd.tracking.alarms import RULES
 from rlkd.tracking.alarms.first_batch import FirstBatch
 from rlkd.tracking.alarms.watch import Alarms
@@ -52,7 +53,8 @@ def watch(
             config.folder, RULES, logger.alert, limit=config.sampling.max_completion_length,
             verifiable=config.rewards[0].label, attempt=store.attempt,
         )  # fmt: skip
-        trainer.add_callback(LogCallback(logger, alarms))
+        shown = progress.choose(config.tracking.progress)
+        trainer.add_callback(LogCallback(logger, alarms, shown))
     trainer.pieces.add("alarms", alarms)
 
     def keep() -> Path | None:
@@ -98,6 +100,10 @@ def run(trainer: Trainer, resumption: Resumption | None, unsound: NotFiniteStop)
         if trainer.state.global_step == 0:  # the check at the start, or not one good score
             raise ConfigError(f"teacher: {error}") from error
         raise Broken(unsound.of_teacher(error, trainer.state.global_step)) from error
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, LogCallback):
+                callback.close()
 
 
 def why_ended(

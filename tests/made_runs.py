@@ -70,7 +70,9 @@ def _lines(step: int, steps: int, dice: random.Random, more: int):
         "completions/mean_length": 25 - 5 * done, "completions/clipped_ratio": 0.1 * (1 - done),
         "entropy": 1 - 0.5 * done, "teacher/gap": 2 - done, "step_time": 1.5,
         "clip_ratio/low_mean": 0.01, "rewards/accuracy/faults": 0.0, "rewards/left_out": 0.0,
-        "kl": None, "groups/no_signal": 0.2,
+        "kl": None, "groups/no_signal": 0.2, "time/step": 1.5, "time/generate": 1.0 - 0.25 * done,
+        "time/forward": 0.125, "time/backward": 0.25 + 0.25 * done, "time/other": 0.125,
+        "memory/resident": 2 + done, "memory/device_peak": 10.5,
     }  # fmt: skip
     for band, share in (("hard", 0.5 * (1 - done)), ("middle", 0.5), ("easy", 0.5 * done)):
         values |= {f"difficulty/{band}/share": share, f"difficulty/{band}/accuracy": 1 - share}

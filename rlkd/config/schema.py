@@ -396,6 +396,9 @@ class Run(Block):
 class Tracking(Block):
     """What is logged beside metrics.jsonl."""
 
+    progress: Literal["auto", "panel", "lines", "none"] = "auto"
+    """What is shown on stderr at each step: `panel`, live, for terminals; `lines`; `none`: alarms
+    alone; `auto`: a panel where stderr is a terminal, lines elsewhere."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """W&B: `offline` writes into the run's folder and needs no account; `online` that cannot be
     reached goes on offline."""

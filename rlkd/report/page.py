@@ -8,7 +8,15 @@ from importlib import resources
 from typing import Any
 
 _STYLES = ("frame.css", "parts.css")
-_SCRIPTS = ("core.js", "chart.js", "curves.js", "panels.js", "rollouts.js", "start.js")
+_SCRIPTS = (
+    "core.js",
+    "chart.js",
+    "resources.js",
+    "curves.js",
+    "panels.js",
+    "rollouts.js",
+    "start.js",
+)
 """In this order, they are one script."""
 
 

@@ -1,7 +1,6 @@
 """Hooks into transformers' training loop: what is logged, printed and evaluated when."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,27 +10,23 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from rlkd.tracking.alarms.watch import Alarms
 from rlkd.tracking.best import BestWatch
 from rlkd.tracking.logger import RunLogger
+from rlkd.tracking.progress import Progress
 from rlkd.tracking.store import RolloutStore
-
-_SHOWN = {
-    "reward": "reward",
-    "completions/mean_length": "length",
-    "completions/clipped_ratio": "truncated",
-    "entropy": "entropy",
-    "teacher/gap": "gap",
-    "groups/no_signal": "no signal",
-    "schedule/phase": "phase",
-    "off_policy/logp": "log p of traces",
-}
 
 
 class LogCallback(TrainerCallback):
-    """Hands what the trainer logs to the RunLogger, beside the alarms that are on, and prints a
-    line of it."""
+    """Hands what the trainer logs to the RunLogger, beside the alarms that are on, and shows it.
 
-    def __init__(self, run_logger: RunLogger, alarms: Alarms) -> None:
+    Args:
+        progress: None: nothing is shown but alarms.
+    """
+
+    def __init__(
+        self, run_logger: RunLogger, alarms: Alarms, progress: Progress | None = None
+    ) -> None:
         self._logger = run_logger
         self._alarms = alarms
+        self._progress = progress
 
     def on_log(
         self,
@@ -46,12 +41,13 @@ class LogCallback(TrainerCallback):
             return
         logged = logs | self._alarms.see(state.global_step, logs)
         self._logger.log(state.global_step, {f"train/{key}": v for key, v in logged.items()})
-        # None: a mean over no rows (no reward could grade one).
-        shown = [
-            f"{name} {logs[key]:.3f}" for key, name in _SHOWN.items() if logs.get(key) is not None
-        ]
-        line = "  ".join([f"step {state.global_step}/{state.max_steps}", *shown])
-        print(line, file=sys.stderr, flush=True)
+        if self._progress is not None:
+            self._progress.show(state.global_step, state.max_steps, logs, self._alarms.last)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.close()
 
 
 class StoreCallback(TrainerCallback):

@@ -290,6 +290,27 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "RLAD: high, the teacher's factor has no gradient there; the others: near 0",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
+    "train/teacher/prefers_right": (
+        "share of pairs of a right and a wrong answer to one prompt in which the teacher gives the "
+        "right one the higher log-prob per token; of the last 512 rollouts, from 8 pairs on",
+        "0 to 1; near 1; 0.5: it cannot tell; below: it prefers wrong answers",
+    ),
+    "train/teacher/pulls_to_right": (
+        "the same of log π_T − log π_S per token: which of the two the teacher makes likelier",
+        "0 to 1; above 0.5",
+    ),
+    "train/teacher/gap_of_right": (
+        "log π_S − log π_T per token of right answers, mean over answers; from 8 of them on",
+        "nats per token; small, or falling",
+    ),
+    "train/teacher/logp_std": (
+        "standard deviation over rollouts of the teacher's log-prob per token",
+        "nats per token; 0: it says the same of every answer",
+    ),
+    "train/teacher/agreement": (
+        "correlation over rollouts of the teacher's and the student's log-prob per token",
+        "−1 to 1; clearly above 0; near 0: the scores are not those of these answers",
+    ),
     "train/updates/left_out": (
         "1 where the loss or the gradient was not finite and the update was left out",
         "only then; run.on_nan",

@@ -181,6 +181,25 @@ def test_a_teacher_that_gives_nan_is_named_with_its_rollouts(train, tmp_path, ca
     assert told(run) == [(1, "teacher_failed", "stopped")]
 
 
+def test_a_teacher_whose_scores_do_not_depend_on_the_answer(train, tmp_path, capsys, monkeypatch):
+    real = LocalTeacher.score
+
+    def score(self, prompt_ids, completion_ids, temperature):
+        scores = real(self, prompt_ids, completion_ids, temperature)
+        if len(scores) == 16:  # a batch, and not the check at the start
+            for one in scores:
+                one.logp[:] = -2.0
+        return scores
+
+    monkeypatch.setattr(LocalTeacher, "score", score)
+    assert train("--run.save_every=0", config="quickstart") == 0
+    assert (3, "teacher_constant", "on") in told(tmp_path / "x")
+    assert "ALARM teacher_constant (step 3): the teacher gives" in capsys.readouterr().err
+    last = lines(tmp_path / "x")[-1]
+    assert last["train/teacher/logp_std"] < 1e-6
+    assert not [n for n in last if "/" in n and glossary.explain(n) is None]
+
+
 # -- rewards and lengths --------------------------------------------------------------------------
 
 

@@ -256,6 +256,25 @@ def test_charts_are_read_by_keyboard_and_explained(page):
     assert "share of rows whose greedy answer" in texts(page, "#part-curves .tip span")[0]
 
 
+def test_time_per_phase_and_memory_have_a_chart_for_each_run(page):
+    page.click("#tab-curves")
+    titles = texts(page, "#part-curves .chart h3")
+    for title in ("seconds per step by phase", "memory (GiB)"):
+        assert [text for text in titles if text.startswith(title)] == [
+            f"{title}: a (mean of 2 seeds ± sd)", f"{title}: b",
+        ]  # fmt: skip
+    place = titles.index("seconds per step by phase: b")
+    figure = f"document.querySelectorAll('#part-curves .chart')[{place}]"
+    assert page.run(f"{figure}.querySelectorAll('path.line').length") == 4
+    page.run(f"{figure}.querySelector('svg').focus()")
+    page.press("End")
+    read = page.run(f"{figure}.querySelector('.readout').textContent")
+    assert read == "step 120.750 generate0.500 backward0.125 forward0.125 other"
+    tip = page.run(f"{figure}.querySelector('.tip span').textContent")
+    assert "generate: of that: sampling, tools and decoding included" in tip
+    assert "step: a whole" not in tip
+
+
 def test_no_two_ticks_of_an_axis_read_alike(page):
     page.click("#tab-curves")
     axes = page.run(

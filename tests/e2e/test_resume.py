@@ -12,6 +12,7 @@ from envs import arithmetic
 from rlkd import cli
 from rlkd.checkpoints import manifest
 from rlkd.rewarding.setup import FaultStop
+from rlkd.tracking import reading
 from tests import wandb_file
 from tests.e2e.runs import differences, lines, newest
 from tests.e2e.test_processes import launch
@@ -180,6 +181,13 @@ def test_what_a_killed_attempt_wrote_past_the_checkpoint_is_set_aside(
     assert attempts == {"step-000001-rank0.parquet": {1}, "step-000005-rank0.parquet": {2}}
     listed = [json.loads(line) for line in (killed / "rollouts/manifest.jsonl").open()]
     assert [(line["step"], line["attempt"]) for line in listed] == [(1, 1), (5, 2)]
+    # The readers show the latest attempt of each step, and each step once.
+    table = reading.rollouts(killed).table(["step", "attempt"]).to_pylist()
+    assert [(row["step"], row["attempt"]) for row in table] == [(1, 1)] * 32 + [(5, 2)] * 32
+    rows = [row for row in reading.metrics(killed) if "train/loss" in row]
+    assert [(row["step"], row.get("attempt", 1)) for row in rows] == [
+        (1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2),
+    ]  # fmt: skip
     seconds = [line["seconds"] for line in lines(killed)]
     assert seconds == sorted(seconds)
 

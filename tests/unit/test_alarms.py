@@ -19,7 +19,8 @@ HEALTHY = {
     "rewards/accuracy/mean": 0.4, "rewards/accuracy/faults": 0.0, "rewards/left_out": 0.0,
     "groups/no_signal": 0.3, "entropy": 0.6, "kl": 0.01, "teacher/gap": 0.3,
     "teacher/impossible_tokens": 0.0, "completions/mean_length": 100.0,
-    "completions/clipped_ratio": 0.1,
+    "completions/clipped_ratio": 0.1, "teacher/prefers_right": 0.8, "teacher/pulls_to_right": 0.75,
+    "teacher/gap_of_right": 0.3, "teacher/logp_std": 0.4, "teacher/agreement": 0.7,
 }  # fmt: skip
 ALL_ZERO = {"accuracy": 0.0, "reward": 0.0, "reward_std": 0.0, "rewards/accuracy/mean": 0.0,
             "groups/no_signal": 1.0}  # fmt: skip
@@ -38,6 +39,14 @@ FAULTS = {
     "entropy_exploded": {"entropy": 2.0},
     "kl_exploded": {"kl": 3.0},
     "teacher_gap_exploded": {"teacher/gap": 2.5},
+    "teacher_prefers_wrong": {"teacher/prefers_right": 0.2, "teacher/pulls_to_right": 0.3},
+    "teacher_leaves_right": {"teacher/gap_of_right": 2.5},
+    "teacher_constant": {
+        "teacher/logp_std": 0.0,
+        "teacher/agreement": 0.0,
+        "teacher/prefers_right": 0.5,
+    },
+    "teacher_blind": {"teacher/agreement": 0.02, "teacher/prefers_right": 0.5},
     "impossible_tokens": {"teacher/impossible_tokens": 1e-4},
     "not_finite": {"grad_norm": math.nan},
 }
@@ -124,6 +133,13 @@ def test_steps_that_sampled_nothing_neither_raise_nor_break_a_row(alarms, tmp_pa
           for n in range(25)], "answers grow and get better"),
         ([{"completions/mean_length": 100.0 * 0.85**n, "accuracy": 0.4 + n / 50}
           for n in range(25)], "answers shrink and get better"),
+        ([{"teacher/prefers_right": 0.2}] * 20, "wrong answers repeat themselves"),
+        ([{"teacher/pulls_to_right": 0.2}] * 20, "the student has outgrown its teacher"),
+        ([{"teacher/gap_of_right": 6.0 - n / 5} for n in range(25)], "far away, and coming nearer"),
+        ([{"teacher/agreement": n / 25, "teacher/prefers_right": 0.53 + n / 60} for n in range(25)],
+         "student and teacher begin with other ways to write"),
+        ([{"accuracy": 0.95, "teacher/logp_std": 0.0, "teacher/agreement": 0.0,
+           "teacher/prefers_right": 0.5, "groups/no_signal": 0.8}] * 20, "both are certain"),
         ([{"accuracy": 0.0 if n % 9 else 0.02} for n in range(40)], "hard, but not hopeless"),
         ([{"accuracy": 0.0, "rewards/accuracy/mean": 0.3}] * 40, "its full mark is below 1"),
         ([{"entropy": 0.01 * 3 ** (n > 5), "teacher/gap": 0.01 * 5 ** (n > 5)}

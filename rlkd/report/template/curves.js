@@ -114,8 +114,12 @@ function curves(panel) {
     body.replaceChildren(
       ...data.sections.flatMap((section) => {
         const names = section.names.filter((name) => !name.startsWith("train/difficulty/"));
-        return names.length
-          ? [el("h2", {}, section.heading), el("div", { class: "grid" }, names.map(metric))]
+        const drawn = [
+          ...(section.names.some((name) => PHASES.test(name)) ? resources() : []),
+          ...names.filter(alone).map(metric),
+        ];
+        return drawn.length
+          ? [el("h2", {}, section.heading), el("div", { class: "grid" }, drawn)]
           : [];
       }),
     );

@@ -57,6 +57,8 @@ class Alarms:
         self._attempt = attempt
         self._counts = {rule.name: _Count() for rule in rules}
         self._starts: dict[str, tuple[float, int]] = {}
+        self.last: str | None = None
+        """The alarm that was told last, in a line."""
 
     @property
     def on(self) -> list[str]:
@@ -109,6 +111,7 @@ class Alarms:
         """Tell of an alarm (`kind` on), of the first batch (`warning`, `refused`), or of what ended
         the run (`stopped`). The terminal hears of the last two as the error that follows."""
         title = "ALARM" if kind == "on" else "WARNING"
+        self.last = f"{name} (step {step}): {message.what}"
         if kind not in ("refused", "stopped"):
             print(f"{title} {name} (step {step}): {message}", file=sys.stderr, flush=True)
         self._write({"step": step, "alarm": name, "kind": kind, **asdict(message)})
@@ -116,6 +119,7 @@ class Alarms:
 
     def _tell_clear(self, name: str, step: int, steps: int) -> None:
         text = f"alarm {name} is over (step {step}); it was on for {steps} steps"
+        self.last = text.removeprefix("alarm ")
         print(text, file=sys.stderr, flush=True)
         self._write({"step": step, "alarm": name, "kind": "off", "steps": steps})
 
