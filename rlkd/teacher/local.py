@@ -1,5 +1,6 @@
 """A frozen model beside the student: scores sampled tokens in chunks, never a (B, T, V) tensor."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,10 +254,13 @@ class LocalTeacher(DistributionTeacher):
         ids_1L = torch.tensor([ids[:9]], device=self._head.weight.device)
         if ids_1L.shape[1] < 2:
             return
+        spent = dataclasses.replace(self.usage) if self.usage is not None else None
         own = self.model(input_ids=ids_1L, use_cache=False).logits[0, :-1].float()
         token_N = ids_1L[0, 1:]
         want_N = own.log_softmax(-1).gather(-1, token_N.unsqueeze(-1)).squeeze(-1)
         hidden_LH = self._backbone(input_ids=ids_1L, use_cache=False).last_hidden_state[0, :-1]
+        # Looked at once in a process, so a resumed run would have spent more than one that was not.
+        self.usage = spent
         error = (self._logprobs(hidden_LH, token_N, 1.0) - want_N).abs().max().item()
         bound = 1e-3 if self._head.weight.dtype == torch.float32 else 0.25
         if not error <= bound:
