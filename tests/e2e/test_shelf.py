@@ -29,6 +29,7 @@ THOUGHT, SEVEN, MADE = "<think>so</think>", "<answer>7</answer>", "<answer>(3+4)
 ROLES = "<answer>Zoey is a knight, Liam is a knave</answer>"
 PIECES = ["\\boxed{7}", "#7", SEVEN, MADE, ROLES, THOUGHT, "the answer is C. ", "no"]
 """What the student writes, at random, a piece a token: whole answers, so that some are right."""
+NAMED = "#aB"
 COLUMNS: dict[str, Any] = {"answer": "7", "numbers": [3, 4], "target": 7, "budget": 5}
 OF = {"of": "rewards.exact:text"}
 
@@ -56,8 +57,8 @@ CASES = {
     "rewards.controls:permuted": Case({"of": "rewards.exact:text"}),
     "rewards.knights_knaves:accuracy": Case(columns=KNIGHTS),
     "rewards.knights_knaves:graded": Case({}, KNIGHTS, -2.0, 2.0, (THOUGHT, ROLES), 2),
-    "rewards.liars:accuracy": Case({}, {"answer": "aB"}, says=("#aB", "no"), tokens=2),
-    "rewards.liars:well_formed": Case(says=("#aB", "no"), tokens=2),
+    "rewards.liars:accuracy": Case({}, {"answer": "aB"}, says=(NAMED, "no"), tokens=2),
+    "rewards.liars:well_formed": Case(says=(NAMED, "no"), tokens=2),
     "rewards.length:arora_zanette": Case(OF),
     "rewards.length:kimi": Case(OF, low=-0.5, high=0.5),
     "rewards.length:l1_exact": Case(OF, low=-INF),
@@ -77,13 +78,15 @@ def modules(shelf: str) -> list[str]:
 
 
 def functions(module: str, first: str) -> list[str]:
-    """The module's own public functions whose first parameter has that name."""
+    """The module's own public functions whose first parameter has that name; `answers`, which says
+    for votes which answers are the same, is no reward."""
     return [
         f"{module}:{name}"
         for name, function in inspect.getmembers(importlib.import_module(module))
         if inspect.isfunction(function)
         and function.__module__ == module
         and not name.startswith("_")
+        and name != "answers"
         and next(iter(inspect.signature(function).parameters), None) == first
     ]
 
@@ -100,7 +103,8 @@ def model(tmp_path_factory) -> Path:
     """A random student that spells every prompt, one token per character."""
     path = tmp_path_factory.mktemp("speller")
     characters = [c for c in string.printable if c not in "\r\x0b\x0c\t"]
-    make_model(path, seed=7, words=["<pad>", "<eos>", *PIECES, *characters], pieces=PIECES,
+    pieces = [*PIECES, NAMED]
+    make_model(path, seed=7, words=["<pad>", "<eos>", *pieces, *characters], pieces=pieces,
                positions=4096)  # fmt: skip
     (path / "chat_template.jinja").write_text(
         "{% for m in messages %}{{ m.content }}\n{% endfor %}"
