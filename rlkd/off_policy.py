@@ -82,13 +82,11 @@ class OffPolicyRows:
             self._note_lengths(generated[1])
         return generated
 
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], images: Any, fields: Any, group: int, **more: Any
-    ) -> Any:
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *how: Any, **more: Any) -> Any:
         plan, base = self._plan, cast(Any, super())
         own = [row for row, trace in enumerate(plan) if trace is None]
         if len(own) == len(plan):
-            return base._generate_single_turn(prompt_ids, images, fields, group, **more)
+            return base._generate_single_turn(prompt_ids, *how, **more)
         answers: list[list[int]] = [list(trace.ids) if trace else [] for trace in plan]
         # NaN: TRL takes the ratio of a token whose sampler's log-probability is not known for 1.
         logprobs: list[Any] = [[math.nan] * len(ids) for ids in answers]
@@ -96,7 +94,7 @@ class OffPolicyRows:
         found = None
         if wanted:
             asked = [prompt_ids[row] for row in wanted]
-            written, found = base._generate_single_turn(asked, images, fields, group, **more)
+            written, found = base._generate_single_turn(asked, *how, **more)
             for place, row in enumerate(wanted):
                 if plan[row] is None:
                     answers[row] = written[place]
