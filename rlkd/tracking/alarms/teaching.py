@@ -101,13 +101,14 @@ class TeacherBlind(Rule):
 
     name: ClassVar[str] = "teacher_blind"
     told_by: ClassVar[tuple[str, ...]] = ("teacher_constant", "teacher_prefers_wrong")
-    after: int = 12
-    """RLAD in the quickstart, where student and teacher write differently, began with five such
-    steps (256 rollouts each) and left them; shuffled scores stay so."""
-    bad: float = 0.1
+    after: int = 16
+    """RLAD in the quickstart, where student and teacher write differently, begins with a low
+    correlation and leaves it within a dozen steps of 256 rollouts; a teacher of other digits does
+    not."""
+    bad: float = 0.2
     """Correlation over rollouts of the teacher's and the student's log-prob per token, and ..."""
-    good: float = 0.2
-    tells: float = 0.55
+    good: float = 0.3
+    tells: float = 0.6
     """... share of pairs in which the right answer is the likelier one to the teacher."""
     tells_good: float = 0.65
     solved: float = 0.9
