@@ -182,10 +182,11 @@ def check_output_folder(config: RunConfig) -> Path:
     """The folder that the run will write, if it is free.
 
     Raises:
-        ConfigError: it is a file, or a folder with something in it.
+        ConfigError: it is a file, or a folder with a file in it.
     """
     folder = config.folder
-    if folder.is_dir() and not any(folder.iterdir()):
+    # A start that was refused leaves an empty folder for checkpoints.
+    if folder.is_dir() and all(path.is_dir() for path in folder.rglob("*")):
         return folder
     if folder.exists():
         what = "a folder with files of another run" if folder.is_dir() else "a file"

@@ -197,10 +197,11 @@ def test_dry_run_finds_all_problems_at_once(capsys):
 
 
 def test_an_output_folder_may_exist_if_it_is_empty(project: Path, capsys):
-    (project / "runs" / "tiny").mkdir(parents=True)
+    # As a start that was refused leaves it.
+    (project / "runs" / "tiny" / "checkpoints").mkdir(parents=True)
     assert main(["train", "run.yaml", "--dry-run"]) == 0
     capsys.readouterr()
-    (project / "runs" / "tiny" / "metrics.jsonl").write_text("")
+    (project / "runs" / "tiny" / "checkpoints" / "metrics.jsonl").write_text("")
     text = complaint(capsys, "train", "run.yaml", "--dry-run")
     assert "run.name: runs/tiny is in use.\n  found: a folder with files of another run" in text
     assert "--run.name tiny-2" in text
