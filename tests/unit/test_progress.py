@@ -126,3 +126,25 @@ def test_the_panel_costs_little(screen):
     each = (time.process_time() - start) / 20
     panel.close()
     assert each < 0.01
+
+
+def drawings(every: float, *shows: tuple[int, str | None]) -> list[str]:
+    """What each call adds to the screen."""
+    written = io.StringIO()
+    panel = LivePanel(Console(force_terminal=True, file=written, width=80), every=every)
+    found = []
+    for step, alarm in shows:
+        before = written.tell()
+        panel.show(step, 9, {"reward": 0.5}, alarm)
+        found.append(written.getvalue()[before:])
+    panel.close()
+    return found
+
+
+def test_fast_steps_are_not_all_drawn_but_alarms_and_the_last_step_are():
+    fast = drawings(
+        60.0, (1, None), (2, None), (3, "truncated"), (4, "truncated"), (9, "truncated")
+    )
+    assert [bool(text) for text in fast] == [True, False, True, False, True]
+    assert "step 9/9" in fast[-1]
+    assert all(drawings(0.0, (1, None), (2, None), (3, None)))
