@@ -20,11 +20,11 @@ from rlkd.geometry import geometry
 from rlkd.planning.commands import add_plan, plan
 from rlkd.rewarding import commands
 from rlkd.rewarding.watch import TooManyFaults
-from rlkd.stopped import Broken, PeerFailed, Stopped
 from rlkd.traces.commands import add_traces, traces
 from rlkd.tracking import commands as seeing
 from rlkd.tracking import views
 from rlkd.tracking.trackers.commands import add_workspace, workspace
+from rlkd.training.stopped import Broken, PeerFailed, Stopped
 
 _EXAMPLES = """\
 examples:

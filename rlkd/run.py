@@ -12,7 +12,6 @@ from transformers import PrinterCallback, enable_full_determinism
 
 from rlkd import folder as folders
 from rlkd import resume as resuming
-from rlkd import watching
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.config.teacher import build_teacher
 from rlkd.data import Row, check_columns, check_enough, load_splits
@@ -28,7 +27,6 @@ from rlkd.resume import Resumption
 from rlkd.rewarding import ledger, rowcheck
 from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
-from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.traces import source as trace_source
 from rlkd.traces.book import Traces
@@ -42,6 +40,8 @@ from rlkd.tracking.teacher_verdict import TeacherVerdict
 from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
+from rlkd.training import watching
+from rlkd.training.stopping import StopSignals
 
 Takers = list[Callable[[Rollouts], None]]
 """Who is handed each batch of rollouts; on every rank."""

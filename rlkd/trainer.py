@@ -18,32 +18,32 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import handover
 from rlkd.algorithms.base import Algorithm
 from rlkd.algorithms.component import Component, Means
 from rlkd.algorithms.schedule import Schedule, Staged, schedule_of
 from rlkd.batch import TokenBatch
 from rlkd.checkpoints.resumable import Resumable
-from rlkd.control import control_of
 from rlkd.difficulty import BANDS, Difficulty
-from rlkd.finite import FiniteUpdates
-from rlkd.grouping import Grouping, correctness, row_facts
 from rlkd.objectives.advantages import has_signal, total_reward
-from rlkd.off_policy import OffPolicyRows
-from rlkd.phases import in_phase
-from rlkd.resampling import Resampling
 from rlkd.rewarding import ledger
-from rlkd.scheduling import ScheduleRun
-from rlkd.spending import Spending
 from rlkd.teacher.attach import FollowsStudent, attach
 from rlkd.teacher.base import Student, Teacher, TeacherError
 from rlkd.teacher.check import check_alignment
-from rlkd.timed import Timed
 from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
-from rlkd.vocabulary import WholeVocabulary
+from rlkd.training import handover
+from rlkd.training.control import control_of
+from rlkd.training.finite import FiniteUpdates
+from rlkd.training.grouping import Grouping, correctness, row_facts
+from rlkd.training.off_policy import OffPolicyRows
+from rlkd.training.phases import in_phase
+from rlkd.training.resampling import Resampling
+from rlkd.training.scheduling import ScheduleRun
+from rlkd.training.spending import Spending
+from rlkd.training.timed import Timed
+from rlkd.training.vocabulary import WholeVocabulary
 
 logger = logging.getLogger(__name__)
 

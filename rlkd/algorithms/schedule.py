@@ -1,7 +1,8 @@
 """Objectives that change while a run goes on: coefficients that move, one algorithm after another.
 
 A schedule holds its settings and no state; which phase a run is in, and since when, is kept by
-`rlkd.scheduling`. Steps are optimiser steps, counted from 0: "at step t" is with t steps done.
+`rlkd.training.scheduling`. Steps are optimiser steps, counted from 0: "at step t" is with t steps
+done.
 """
 
 import dataclasses

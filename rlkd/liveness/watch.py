@@ -21,8 +21,8 @@ from rlkd.liveness import failure as failures
 from rlkd.liveness import heartbeat, stacks
 from rlkd.liveness.failure import Failure
 from rlkd.liveness.heartbeat import Heartbeat
-from rlkd.phases import Phases
-from rlkd.stopped import STUCK, PeerFailed, exit_code_of
+from rlkd.training.phases import Phases
+from rlkd.training.stopped import STUCK, PeerFailed, exit_code_of
 
 BEAT_S = 2.0
 """Seconds between the writings of a heartbeat."""

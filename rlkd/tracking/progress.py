@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlkd.phases import STEP
+from rlkd.training.phases import STEP
 
 SHOWN = {
     "reward": "reward",

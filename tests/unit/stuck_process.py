@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlkd.liveness import watch
 from rlkd.liveness.watch import Watch
-from rlkd.phases import Phases
+from rlkd.training.phases import Phases
 
 
 def do(what: str, phases: Phases) -> None:

@@ -10,9 +10,9 @@ from rlkd.algorithms.component import Component, Composed
 from rlkd.algorithms.grpo import GRPO
 from rlkd.batch import Groups
 from rlkd.difficulty import BANDS, prompt_key
-from rlkd.grouping import Grouping, row_facts
 from rlkd.tracking import glossary
 from rlkd.tracking.bands import band_metrics, band_of, difficulty_metrics, length_ratios
+from rlkd.training.grouping import Grouping, row_facts
 
 NAN = math.nan
 

@@ -19,9 +19,9 @@ from rlkd.liveness import heartbeat, stacks
 from rlkd.liveness.failure import Failure
 from rlkd.liveness.stacks import Answer, Incidents
 from rlkd.liveness.watch import Watch, beat_on_forward
-from rlkd.phases import Phases
-from rlkd.stopped import BY_HAND, STUCK, Broken, PeerFailed, Stopped, exit_code_of
-from rlkd.stopping import StopSignals
+from rlkd.training.phases import Phases
+from rlkd.training.stopped import BY_HAND, STUCK, Broken, PeerFailed, Stopped, exit_code_of
+from rlkd.training.stopping import StopSignals
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,9 @@ from trl import GRPOTrainer
 from rlkd import GKD, GRPO, LUFFY, SFTKD, Trainer
 from rlkd.algorithms.base import Algorithm
 from rlkd.difficulty import prompt_key
-from rlkd.off_policy import rows_of_batch
 from rlkd.traces.book import Trace, Traces
 from rlkd.tracking.rollouts import Rollouts
+from rlkd.training.off_policy import rows_of_batch
 from tests.parity.test_trl import arguments
 
 EOS = 1

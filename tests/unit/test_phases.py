@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rlkd import GRPO, RLAD, Trainer
-from rlkd.phases import BETWEEN, STEP, Phases
-from rlkd.timed import memory_gib
+from rlkd.training.phases import BETWEEN, STEP, Phases
+from rlkd.training.timed import memory_gib
 from tests.parity.test_trl import arguments
 
 

@@ -9,8 +9,8 @@ from datasets import Dataset
 from rlkd import RLAD, Trainer
 from rlkd.algorithms.dapo import DAPO
 from rlkd.difficulty import prompt_key
-from rlkd.resampling import FreshPrompts, has_both
 from rlkd.tracking import glossary
+from rlkd.training.resampling import FreshPrompts, has_both
 from tests.parity.test_trl import arguments
 from tests.unit.test_trainer import Echo
 

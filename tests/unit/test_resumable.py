@@ -13,8 +13,8 @@ from rlkd import GRPO, Trainer
 from rlkd import config as configs
 from rlkd.checkpoints.manifest import CheckpointError
 from rlkd.rewarding.setup import FaultStop
-from rlkd.stopped import BY_HAND, REQUEUE, Stopped
-from rlkd.stopping import StopSignals
+from rlkd.training.stopped import BY_HAND, REQUEUE, Stopped
+from rlkd.training.stopping import StopSignals
 from tests.parity.test_trl import arguments, reward
 
 SETTINGS = {

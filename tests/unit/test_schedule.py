@@ -13,7 +13,7 @@ from rlkd.algorithms.opd_then_rl import OPDThenRL
 from rlkd.algorithms.schedule import Anneal, Phase, Plateau, Schedule, Staged, schedule_of
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 from rlkd.config import ConfigError, dump, resolved, validate, yaml12
-from rlkd.scheduling import ScheduleRun
+from rlkd.training.scheduling import ScheduleRun
 from tests.unit.test_config import phased
 from tests.unit.test_trainer import Echo, make
 

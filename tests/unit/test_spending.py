@@ -2,9 +2,9 @@
 
 import torch
 
-from rlkd.spending import Spending
 from rlkd.teacher.base import Teacher, Usage
 from rlkd.teacher.local import LocalTeacher
+from rlkd.training.spending import Spending
 from tests.conftest import make_model
 
 

@@ -15,10 +15,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlkd.config import RunConfig
-from rlkd.stopped import Broken
 from rlkd.tracking.alarms.learning import LEFT_OUT
 from rlkd.tracking.alarms.rule import Message
 from rlkd.tracking.alarms.watch import Alarms
+from rlkd.training.stopped import Broken
 
 
 class FiniteUpdates:

@@ -71,7 +71,7 @@ class Round:
     reward_RF: Tensor
     """Of all ranks, as the facts are."""
     facts_R3: Tensor
-    """See `rlkd.grouping.row_facts`."""
+    """See `rlkd.training.grouping.row_facts`."""
     correct_N: list[int] = field(default_factory=list)
     """Correct answers of each group, over all ranks."""
     signal_N: list[bool] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlkd.stopped import BY_HAND, REQUEUE, Stopped
+from rlkd.training.stopped import BY_HAND, REQUEUE, Stopped
 
 _CODES = {signal.SIGTERM: REQUEUE, signal.SIGUSR1: REQUEUE, signal.SIGINT: BY_HAND}
 

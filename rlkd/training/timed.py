@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlkd.phases import STEP, Phases, in_phase
+from rlkd.training.phases import STEP, Phases, in_phase
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from rlkd.config import ConfigError, RunConfig
-from rlkd.finite import NotFiniteStop
 from rlkd.geometry import geometry
 from rlkd.launch import Launch
 from rlkd.liveness.watch import Watch, beat_on_forward
 from rlkd.resume import Resumption
 from rlkd.rewarding.setup import FaultStop
-from rlkd.stopped import Broken
-from rlkd.stopping import StopSignals
 from rlkd.teacher.base import TeacherError
 from rlkd.tracking import progress
 from rlkd.tracking.alarms import RULES
@@ -23,6 +20,9 @@ from rlkd.tracking.callback import LogCallback
 from rlkd.tracking.logger import RunLogger
 from rlkd.tracking.store import RolloutStore
 from rlkd.trainer import Trainer
+from rlkd.training.finite import NotFiniteStop
+from rlkd.training.stopped import Broken
+from rlkd.training.stopping import StopSignals
 
 
 @dataclass(frozen=True)

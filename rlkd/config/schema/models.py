@@ -1,0 +1,86 @@
+"""The blocks of the student and of its teacher."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from rlkd.config.schema.base import Block, Dtype
+from rlkd.config.schema.objective import AlgorithmBlock
+
+
+class Lora(Block):
+    """Low-rank adapters (peft) instead of training every weight."""
+
+    r: int = Field(gt=0)
+    """Rank of the adapters."""
+    alpha: float = Field(gt=0)
+    """Scale of the adapters: their output is multiplied by alpha / r."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside the adapters; 0 keeps on-policy updates exactly on-policy."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get an adapter, or `all-linear`."""
+
+
+class Model(Block):
+    """The student, which learns."""
+
+    path: str = Field(min_length=1)
+    """Folder of the model and its tokenizer, relative to the working directory."""
+    dtype: Dtype = "float32"
+    """Number format of the weights."""
+    lora: Lora | None = None
+    """Train low-rank adapters only; null trains every weight."""
+    chat_template_kwargs: dict[str, Any] = Field(default={})
+    """Handed to the tokenizer's chat template (`enable_thinking: false`)."""
+
+
+class Teacher(Block):
+    """A frozen model of its own beside the student."""
+
+    path: str = Field(min_length=1)
+    """Folder of the model and its tokenizer, which must number tokens as the student's does."""
+    dtype: Dtype = "float32"
+    """Number format of the weights."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Temperature at which the teacher scores; null: the student's sampling temperature."""
+    check: Literal["error", "warn", "off"] = "error"
+    """What a failed check of the teacher at the start of the run does."""
+    chunk_tokens: int = Field(default=1024, gt=0)
+    """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
+    quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
+    """Hold the weights in fewer bits: bitsandbytes on a GPU, torchao also on a CPU; null: no."""
+    device_map: str | None = None
+    """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
+    offload: bool = False
+    """Keep the weights in the machine's memory, on the device only while they score."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Teacher":
+        if self.offload and (self.device_map is not None or self.quantization is not None):
+            name = "device_map" if self.device_map is not None else "quantization"
+            raise ValueError(
+                f"offload is true and {name} is {getattr(self, name)!r}: weights that are "
+                f"{'spread' if name == 'device_map' else 'quantised'} stay where they are; keep one"
+            )
+        return self
+
+
+class OtherTeacher(AlgorithmBlock):
+    """A teacher that lives elsewhere, or is made of others."""
+
+    use: str
+    """A class of rlkd.teacher or your own, as module:name (`rlkd.teacher.inner:AdapterOff`). Its
+    arguments are the further keys; one that is a teacher is a block like this one or with path."""
+    check: Literal["error", "warn", "off"] = "error"
+    """What a failed check of the teacher at the start of the run does."""
+
+
+def _kind_of_teacher(value: Any) -> str:
+    other = isinstance(value, OtherTeacher) or (isinstance(value, dict) and "use" in value)
+    return "<elsewhere>" if other else "<model>"
+
+
+AnyTeacher = Annotated[
+    Annotated[Teacher, Tag("<model>")] | Annotated[OtherTeacher, Tag("<elsewhere>")],
+    Discriminator(_kind_of_teacher),
+]
