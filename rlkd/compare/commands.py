@@ -49,9 +49,13 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("--dry-run", action="store_true", help="check the configs, list the runs")
     parser.add_argument("--table", action="store_true", help="run nothing: write tables and page")
+    parser.add_argument(
+        "--against", default=grid.BASELINE, metavar="NAME",
+        help=f"the algorithm that the tables test the others against ({grid.BASELINE})",
+    )  # fmt: skip
     parser.add_argument("--readme", type=Path, help="put the main table into this page too")
     return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
-            "--redo", "--dry-run", "--table", "--readme"}  # fmt: skip
+            "--redo", "--dry-run", "--table", "--against", "--readme"}  # fmt: skip
 
 
 def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -67,6 +71,7 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
     for job in {(job.algorithm, job.task): job for job in found}.values():
         job.config.build_algorithm()  # a wrong field is told before the first run starts
     path = out / "results.json"
+    against = _baseline(arguments.against, [job.algorithm for job in found], records.read(path))
     left = [] if arguments.table else grid.missing(found, records.read(path), arguments.redo, path)
     print(f"{len(found)} runs, {len(found) - len(left)} of them in {path}", flush=True)
     if arguments.dry_run:
@@ -77,11 +82,12 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
         raise ConfigError(f"rlkd compare: --jobs is {at_once}; at least one run at a time")
     failures = _run(left, path, runs, at_once)
     kept = records.read(path)
-    records.write_whole(out / "results.md", table.page(kept))
-    page.write(kept, runs / "compare.html")
+    made = table.main_table(kept, against)
+    records.write_whole(out / "results.md", table.page(kept, against))
+    page.write(kept, runs / "compare.html", against)
     if arguments.readme is not None:
-        put_table(arguments.readme, f"{table.main_table(kept)}\n\n{table.NOTE}")
-    print(f"\n{table.main_table(kept)}\n\nrecords {path}\ntables  {out / 'results.md'}")
+        put_table(arguments.readme, f"{made}\n\n{table.note(against)}")
+    print(f"\n{made}\n\nrecords {path}\ntables  {out / 'results.md'}")
     print(f"page    {runs / 'compare.html'}")
     for failure in failures:
         print(f"failed  {failure}")
@@ -121,6 +127,16 @@ def _seeds(arguments: argparse.Namespace) -> list[int]:
     if number < 1:
         raise ConfigError(f"rlkd compare: --seeds is {number}; it says how many, at least 1")
     return list(range(number))
+
+
+def _baseline(name: str, algorithms: Sequence[str], kept: Sequence[records.Record]) -> str:
+    known = {*algorithms, *(record["algorithm"] for record in kept)}
+    if name not in known and name != grid.BASELINE:  # without GRPO's runs there are no tests
+        raise ConfigError(
+            f"rlkd compare: --against is {name!r}, and no algorithm here is called so: "
+            f"{', '.join(sorted(known))}"
+        )
+    return name
 
 
 def _tasks_beside(algorithms: Sequence[Path]) -> list[Path]:

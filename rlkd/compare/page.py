@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkd.compare import table
+from rlkd.compare.grid import BASELINE
 from rlkd.compare.records import Record, write_whole
 
 AGAINST = {
@@ -29,10 +30,10 @@ text-align:right;white-space:nowrap}td:first-child,th:first-child{text-align:lef
 img{max-width:100%}"""
 
 
-def write(records: Sequence[Record], path: Path) -> None:
+def write(records: Sequence[Record], path: Path, baseline: str = BASELINE) -> None:
     """The page of these records; it appears whole or not at all."""
-    parts = ["<h1>The comparison</h1>", f"<p>{html.escape(table.NOTE)}</p>"]
-    parts.append(_html_table(table.main_table(records)))
+    parts = ["<h1>The comparison</h1>", f"<p>{html.escape(table.note(baseline))}</p>"]
+    parts.append(_html_table(table.main_table(records, baseline)))
     for task in table.tasks(records):
         parts += [f"<h2>{html.escape(task)}</h2>", _html_table(table.task_table(records, task))]
         picture = base64.b64encode(draw(records, task)).decode()

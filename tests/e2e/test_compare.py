@@ -101,7 +101,7 @@ def test_the_readmes_table_is_made_from_the_results():
     found = records.read(RESULTS)
     _, _, rest = README.partition(commands.MARKS[0])
     said, _, _ = rest.partition(commands.MARKS[1])
-    made = f"{table.main_table(found)}\n\n{table.NOTE}" if found else ""
+    made = f"{table.main_table(found)}\n\n{table.note()}" if found else ""
     assert said.strip() == made, "run: rlkd compare … --table --readme README.md"
 
 

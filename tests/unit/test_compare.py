@@ -13,7 +13,7 @@ from pathlib import Path
 import mpmath
 import pytest
 
-from rlkd.compare import grid, page, processes, records, table
+from rlkd.compare import commands, grid, page, processes, records, table
 from rlkd.compare.significance import holm, paired_t
 from rlkd.config import ConfigError
 
@@ -278,11 +278,25 @@ def test_differences_are_paired_by_seed_and_a_failure_is_no_hole():
 def test_over_all_tasks_the_seed_is_the_pair():
     both = [*GRID, *(made_up("grpo", s, 0.2, "logic") for s in range(3)),
             *(made_up("good", s, a, "logic") for s, a in enumerate((0.2, 0.3, 0.1)))]  # fmt: skip
-    tested = table.against_baseline(both, "good", ["logic", "sums"])
+    tested = table.against(both, "good", ["logic", "sums"])
     assert tested.pairs == 3
     assert tested.p == pytest.approx(paired_t([0.05, 0.11, 0.0]).p)
     assert tested.mean == pytest.approx((0.05 + 0.11 + 0.0) / 3)
     assert "Δ over both" in table.main_table(both)
+
+
+def test_any_algorithm_can_be_the_baseline():
+    rows = table.main_table(GRID, "good").splitlines()[2:]
+    cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:]] for row in rows}
+    assert cells["`good`"][2:4] == ["–", "–"]
+    assert cells["`grpo`"][2] == "-10.7 ± 0.7"
+    assert "from `good`" in table.page(GRID, "good")
+
+
+def test_an_unknown_baseline_is_refused():
+    with pytest.raises(ConfigError, match="'nobody', and no algorithm here is called so: good"):
+        commands._baseline("nobody", ["good"], [])
+    assert commands._baseline("old", ["good"], [made_up("old", 0, 0.5)]) == "old"
 
 
 def test_curves_are_means_over_seeds_with_their_spread():
