@@ -1,8 +1,10 @@
 """Towards the teacher or away from it: the first step with rewards, to first order, on random toys
-of one token. `python -m tests.laws.test_directions` prints the table of rlkd/algorithms/README.md.
+of one token. `python -m tests.laws.test_directions` prints the table of rlkd/algorithms/README.md;
+with a picture's name it also draws its plot.
 """
 
 import math
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -127,7 +129,34 @@ def test_rewards_that_the_teacher_knows_move_towards_it():
         assert share(algorithm, "teacher") < 0.6 * share(PLAIN, "random")
 
 
+def plot(path: str) -> None:
+    """Share of toys that move away, over TRRD's α."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    kinds = {
+        "TRRD, the paper's clamp": lambda alpha: RLAD(alpha=alpha),
+        "TRRD, clamp: straight_through": lambda alpha: RLAD(alpha=alpha, clamp="straight_through"),
+        "TRRD, no clip": lambda alpha: RLAD(alpha=alpha, clip_low=1.0, clip_high=1e9),
+    }
+    alphas = [place / 40 for place in range(1, 41)]
+    panels = zip(figure.subplots(1, 2, sharey=True), ("random", "teacher"), strict=True)
+    for axes, rewards in panels:
+        for name, made in kinds.items():
+            axes.plot(alphas, [share(made(alpha), rewards) for alpha in alphas], label=name)
+        for name, algorithm, line in (("GRPO", PLAIN, "--"), ("SRPO", SRPO(), ":")):
+            axes.axhline(share(algorithm, rewards), color="black", ls=line, lw=1, label=name)
+        axes.set_title({"random": "right by a coin", "teacher": "the teacher knows"}[rewards])
+        axes.set_xlabel("α (1: GRPO)")
+        axes.set_ylim(0, 0.56)
+    figure.axes[0].set_ylabel("first steps that raise KL(π_S ‖ π_T)")
+    figure.axes[1].legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
+
+
 if __name__ == "__main__":
+    for picture in sys.argv[1:]:
+        plot(picture)
     ROWS = {
         "GRPO": PLAIN,
         "RLAD, α = 0.9": RLAD(alpha=0.9),
