@@ -199,16 +199,17 @@ def test_what_lies_between_steps_is_no_part_of_them(student, prompts, tmp_path):
     real = trainer._save_optimizer_and_scheduler
 
     def save(folder):
-        time.sleep(1.5)
+        if trainer.state.global_step == 1:
+            time.sleep(3.0)
         real(folder)
 
     trainer._save_optimizer_and_scheduler = save
     trainer.train()
     first, second = steps(trainer)
     assert "time/save" not in first
-    assert 1.5 < second["time/save"] < 4
-    assert second["time/step"] < 1.5
-    assert second["time/other"] < 0.5
+    assert 3.0 < second["time/save"]
+    assert second["time/step"] < 3.0
+    assert second["time/other"] < 1.5
 
 
 def test_a_log_of_several_steps_gives_seconds_per_step(student, prompts, tmp_path):
