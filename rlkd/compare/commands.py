@@ -51,7 +51,8 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--table", action="store_true", help="run nothing: write tables and page")
     parser.add_argument(
         "--against", default=grid.BASELINE, metavar="NAME",
-        help=f"the algorithm that the tables test the others against ({grid.BASELINE})",
+        help=f"the algorithm that the others are tested against ({grid.BASELINE}); another one's"
+        " tables are OUT/results_NAME.md",
     )  # fmt: skip
     parser.add_argument("--readme", type=Path, help="put the main table into this page too")
     return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
@@ -82,13 +83,13 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
         raise ConfigError(f"rlkd compare: --jobs is {at_once}; at least one run at a time")
     failures = _run(left, path, runs, at_once)
     kept = records.read(path)
-    made = table.main_table(kept, against)
-    records.write_whole(out / "results.md", table.page(kept, against))
-    page.write(kept, runs / "compare.html", against)
+    made, other = table.main_table(kept, against), "" if against == grid.BASELINE else f"_{against}"
+    tables, curves = out / f"results{other}.md", runs / f"compare{other}.html"
+    records.write_whole(tables, table.page(kept, against))
+    page.write(kept, curves, against)
     if arguments.readme is not None:
         put_table(arguments.readme, f"{made}\n\n{table.note(against)}")
-    print(f"\n{made}\n\nrecords {path}\ntables  {out / 'results.md'}")
-    print(f"page    {runs / 'compare.html'}")
+    print(f"\n{made}\n\nrecords {path}\ntables  {tables}\npage    {curves}")
     for failure in failures:
         print(f"failed  {failure}")
     return 1 if failures else 0

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ from rlkd.compare import commands, records, table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = ROOT / "configs" / "evidence" / "results.json"
+EVIDENCE = ROOT / "configs" / "evidence"
+TABLES = [(ROOT / "README.md", EVIDENCE), (EVIDENCE / "README.md", EVIDENCE / "weak_teacher")]
 COMPARE = "configs/evidence/compare"
 TINY = [
     "--optim.steps=4", "--data.train.size=40", "--data.eval.size=6",
@@ -97,20 +99,39 @@ def check(record: dict) -> None:
         assert point["entropy"] >= 0.0
 
 
-def test_the_readmes_table_is_made_from_the_results():
-    found = records.read(RESULTS)
-    _, _, rest = README.partition(commands.MARKS[0])
+@pytest.mark.parametrize(("page", "folder"), TABLES)
+def test_a_pages_table_is_made_from_the_results(page, folder):
+    found = records.read(folder / "results.json")
+    assert found
+    _, _, rest = page.read_text(encoding="utf-8").partition(commands.MARKS[0])
     said, _, _ = rest.partition(commands.MARKS[1])
-    made = f"{table.main_table(found)}\n\n{table.note()}" if found else ""
-    assert said.strip() == made, "run: rlkd compare … --table --readme README.md"
+    made = f"{table.main_table(found)}\n\n{table.note()}"
+    assert said.strip() == made, f"run: rlkd compare … --table --readme {page.name}"
 
 
-def test_what_is_committed_is_whole():
-    found = records.read(RESULTS)
+@pytest.mark.parametrize(("page", "folder"), TABLES)
+def test_what_is_committed_is_whole(page, folder):
+    found = records.read(folder / "results.json")
     for record in found:
         assert "error" not in record, record
         check(record)
-    assert (RESULTS.parent / "results.md").read_text(encoding="utf-8") == table.page(found)
+    seeds = {
+        len(table.of(found, name, task))
+        for name in table.algorithms(found)
+        for task in table.tasks(found)
+    }
+    assert seeds == {5}, "a row that rests on fewer seeds than the others"
+    assert (folder / "results.md").read_text(encoding="utf-8") == table.page(found)
+
+
+def test_tables_against_another_baseline_stand_beside_those_against_grpo(tmp_path):
+    shutil.copy(EVIDENCE / "results.json", tmp_path)
+    out = ("--out", str(tmp_path), "--runs", str(tmp_path))
+    said = compare(f"{COMPARE}/tilt.yaml", "--table", "--against", "tilt", *out)
+    assert "| `tilt` | 5 |" in said
+    assert not (tmp_path / "results.md").exists()
+    assert "Δ: from `tilt`" in (tmp_path / "results_tilt.md").read_text(encoding="utf-8")
+    assert (tmp_path / "compare_tilt.html").stat().st_size > 20_000
 
 
 def test_the_table_goes_between_the_marks(tmp_path):

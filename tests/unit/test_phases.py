@@ -207,7 +207,7 @@ def test_what_lies_between_steps_is_no_part_of_them(student, prompts, tmp_path):
     trainer.train()
     first, second = steps(trainer)
     assert "time/save" not in first
-    assert 3.0 < second["time/save"]
+    assert second["time/save"] > 3.0
     assert second["time/step"] < 3.0
     assert second["time/other"] < 1.5
 
