@@ -125,8 +125,10 @@ def _notes(
         notes.append(f"trl.optim is {optimiser}: its states are counted as if it were AdamW's")
     if config.environment is not None:
         notes.append("environment: what tools write counts within max_completion_length")
-    if config.trl.get("use_vllm"):
-        notes.append("trl.use_vllm: vLLM's memory is its own; generate is counted as without it")
+    if config.generation.by_vllm:
+        notes.append(
+            "generation.backend: vLLM's memory is its own; generate is counted as without it"
+        )
     if any(reward.is_model for reward in config.rewards):
         notes.append("reward models live in processes of their own and are not counted")
     return tuple(notes)
