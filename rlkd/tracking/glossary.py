@@ -82,8 +82,8 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "nats per token; only with vLLM; about 0.001 in bfloat16, 0: the same kernels",
     ),
     "train/sampling/left_out": (
-        "share of tokens to which the correction for the sampler gives weight 0",
-        "near 0; generation.correction …_mask",
+        "share of tokens to which the correction for the sampler gives a weight below 0.01",
+        "near 0; only with generation.correction",
     ),
     "train/sampling/unscored": (
         "share of tokens of which the sampler gave no log-probability: their weight is 1",

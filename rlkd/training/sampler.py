@@ -12,6 +12,9 @@ from rlkd.objectives.divergences import k3
 
 _MOST_NATS = 20.0
 """The log-ratio of one token is counted up to this: its exponential must stay a number."""
+_LEFT_OUT = 0.01
+"""Weight below which a token teaches nothing: masked, or of an answer that the trainer's model would
+hardly have written."""
 
 
 class WholeAnswers:
@@ -48,7 +51,7 @@ def sampler_means(batch: TokenBatch, inputs: dict[str, Any]) -> Means:
     temperature, y ~ μ,
 
         sampling/kl        k3 of KL(μ ‖ π): π/μ − 1 − log(π/μ), mean over tokens, nats
-        sampling/left_out  share of tokens to which the correction gives weight 0
+        sampling/left_out  share of tokens to which the correction gives a weight below 0.01
         sampling/unscored  share of tokens of which the sampler gave no log-probability
 
     Nothing where the sampler gives none at all (transformers), since it is the model itself.
@@ -68,6 +71,6 @@ def sampler_means(batch: TokenBatch, inputs: dict[str, Any]) -> Means:
     }
     weight = inputs.get("importance_sampling_ratio")
     if weight is not None:
-        left_out_BT = (weight == 0).expand_as(kl_BT).to(kl_BT.dtype)
+        left_out_BT = (weight < _LEFT_OUT).expand_as(kl_BT).to(kl_BT.dtype)
         means["sampling/left_out"] = batch.token_sum(left_out_BT, own_BT)
     return means

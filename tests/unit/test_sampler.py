@@ -113,6 +113,15 @@ def test_answers_that_the_correction_leaves_out_are_counted(student, prompts, tm
     assert logs["sampling/left_out"] == pytest.approx(want)
 
 
+def test_answers_that_the_correction_weighs_next_to_nothing_are_left_out_too(
+    student, prompts, tmp_path
+):
+    """Seen with a real vLLM whose weights were stale: nothing was masked, and nothing learnt."""
+    _, logs = trained(student, prompts, tmp_path, shift=-5.0, mode="sequence_mask")
+    assert logs["sampling/importance_sampling_ratio/max"] < 0.01
+    assert logs["sampling/left_out"] == 1.0
+
+
 def test_a_token_that_the_sampler_does_not_score_is_counted_and_not_guessed(
     student, prompts, tmp_path
 ):
