@@ -81,9 +81,10 @@ def _writes_traces_alone(config: RunConfig) -> bool:
 def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Work:
     """What one of `world_size` processes does in a step."""
     sizes, sampling = geometry(config.batch, world_size), config.sampling
-    built = config.build_algorithm()
-    beta, phases = built.beta, getattr(built, "phases", None)
-    algorithms = [built] if phases is None else [phase.algorithm for phase in phases]
+    from rlkd.algorithms.schedule import schedule_of
+
+    schedule = schedule_of(config.build_algorithm())
+    beta, algorithms = schedule.beta, [phase.algorithm for phase in schedule.phases]
     updates = sizes.steps_per_generation * sizes.num_iterations
     copies = 3 + (sampling.temperature != 1.0) + (sampling.top_k > 0) + 5 * (sampling.top_p < 1.0)
     return Work(

@@ -13,8 +13,8 @@ from rlkd.objectives.divergences import k3
 _MOST_NATS = 20.0
 """The log-ratio of one token is counted up to this: its exponential must stay a number."""
 _LEFT_OUT = 0.01
-"""Weight below which a token teaches nothing: masked, or of an answer that the trainer's model would
-hardly have written."""
+"""Weight below which a token teaches nothing: masked, or of an answer that the trainer's model
+would hardly have written."""
 
 
 class WholeAnswers:

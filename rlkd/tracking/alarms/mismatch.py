@@ -49,9 +49,10 @@ class SamplerLeftOut(Rule):
 
     def message(self, seen: Seen) -> Message:
         return Message(
-            f"the correction gave {percent(seen.get(_LEFT_OUT) or 0)} of the tokens next to no weight",
-            "the ratio of trainer to sampler of a whole answer leaves the limits or is near 0, as it is"
-            " where answers are long although each token differs by little",
+            f"the correction gave {percent(seen.get(_LEFT_OUT) or 0)} of the tokens next to no"
+            " weight",
+            "the ratio of trainer to sampler of a whole answer leaves the limits or is near 0, as"
+            " it is where answers are long although each token differs by little",
             "set generation.correction to token_truncate or token_mask, or raise correction_max",
         )
 
