@@ -14,6 +14,7 @@ from rlkd.data import SPLITS
 from rlkd.datafiles import check_file
 from rlkd.environment import build_environment, check_rows, check_template
 from rlkd.errors import ConfigError, nearest, together
+from rlkd.generation import check_generation
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
@@ -44,6 +45,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         functools.partial(_check_source, config.data.train, "train"),
         functools.partial(check_traces, config),
         functools.partial(check_trackers, config.tracking),
+        functools.partial(check_generation, config, world_size),
     ]
     if config.environment is not None:
         checks.append(functools.partial(build_environment, config.environment))

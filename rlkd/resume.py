@@ -22,6 +22,8 @@ FREE = (
     "eval.every", "eval.at_start", "eval.batch_size", "eval.patience", "tracking",
     "rewards.*.deadline_s", "rewards.*.memory_gb", "rewards.*.max_fault_share",
     "teacher.chunk_tokens", "teacher.check",
+    "generation.server_url", "generation.server_wait_s", "generation.group_port",
+    "generation.memory_share", "generation.sleep",
 )  # fmt: skip
 """Keys that a resumed run may change: they touch neither what is learnt nor what is measured."""
 

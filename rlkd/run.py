@@ -20,6 +20,7 @@ from rlkd.environment import build_environment
 from rlkd.evaluation.model import answer_and_score, evaluate_model
 from rlkd.evaluation.scoring import summarise
 from rlkd.evaluation.settings import settings_of
+from rlkd.generation import warnings_of
 from rlkd.geometry import Geometry, geometry
 from rlkd.launch import Launch, read_launch
 from rlkd.quiet import quieten
@@ -85,6 +86,8 @@ def train(
     check_prompts(config, rows)
     bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
     if launch.is_main:
+        for text in warnings_of(config):
+            print(f"warning: {text}", file=sys.stderr)
         rowcheck.report(bad, more=config.folder / rowcheck.FILE)
     if config.run.deterministic:
         enable_full_determinism(config.run.seed)
@@ -261,7 +264,7 @@ def _arguments(config: RunConfig, sizes: Geometry) -> GRPOConfig:
         "save_steps": config.run.save_every or 500,
         "save_total_limit": config.run.keep,
     }
-    return GRPOConfig(**(settings | config.trl))
+    return GRPOConfig(**(settings | config.generation.for_trl() | config.trl))
 
 
 def _lora(config: RunConfig) -> Any:

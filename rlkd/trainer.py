@@ -40,6 +40,7 @@ from rlkd.training.grouping import Grouping, correctness, row_facts
 from rlkd.training.off_policy import OffPolicyRows
 from rlkd.training.phases import in_phase
 from rlkd.training.resampling import Resampling
+from rlkd.training.sampler import WholeAnswers, sampler_means
 from rlkd.training.scheduling import ScheduleRun
 from rlkd.training.spending import Spending
 from rlkd.training.timed import Timed
@@ -57,8 +58,9 @@ _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_f
 
 
 class Trainer(
-    Timed, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary, GRPOTrainer
-):
+    Timed, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary, WholeAnswers,
+    GRPOTrainer,
+):  # fmt: skip
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
     Args:
@@ -431,6 +433,7 @@ class Trainer(
                 for name, pair in means.items()
                 if name.startswith("clip_ratio/of_")
             }
+            means = means | sampler_means(batch, inputs)
         if mode == "train":
             means = means | self._note_batch(batch, inputs)
         self._means[mode].add(means)

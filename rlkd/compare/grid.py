@@ -23,6 +23,7 @@ SAME = {
     "data": ("train", "eval", "prompt_column", "columns"),
     "environment": None,
     "sampling": None,
+    "generation": None,
     "eval": None,
     "batch": ("prompts_per_step", "group_size", "steps_per_rollout", "iterations"),
     "optim": ("steps",),

@@ -15,6 +15,7 @@ from rlkd.config.schema import (
     ComponentBlock,
     Data,
     Eval,
+    Generation,
     Model,
     Optim,
     Run,
@@ -56,6 +57,8 @@ class RunConfig(Block):
     """Prompts per step, group size, micro-batches."""
     sampling: Sampling
     """Temperature and length of the answers."""
+    generation: Generation = Generation()
+    """What writes them: transformers, its continuous batching, vLLM."""
     optim: Optim
     """Steps, learning rate, schedule."""
     eval: Eval = Eval()

@@ -25,10 +25,12 @@ def check_teacher(
         place: its dotted place.
 
     Raises:
-        ConfigError: the reference is no teacher, an argument none of its, a folder no model's.
+        ConfigError: the reference is no teacher, an argument none of its, a folder no model's, or
+            the weights cannot be quantised so here.
     """
     if isinstance(block, Teacher):
         check_folder(block.path, f"{place}.path")
+        _check_quantization(block, place)
         return
     settings, parts = block.settings, _parts(block.settings, place)
     check_arguments(_class(block.use, place), {}, settings, place)
@@ -63,21 +65,30 @@ def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "bas
         raise ConfigError(f"{place} ({block.use}): {error}") from error
 
 
+def _check_quantization(block: Teacher, place: str) -> None:
+    if block.quantization is None:
+        return
+    from rlkd.teacher.quantized import check_method
+
+    try:
+        check_method(block.quantization)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{place}.quantization: {error}") from error
+
+
 def _local(block: Teacher, place: str) -> "base.Teacher":
     from rlkd.teacher.local import LocalTeacher
 
-    try:
-        return LocalTeacher.from_pretrained(
-            block.path,
-            dtype=block.dtype,
-            temperature=block.temperature,
-            chunk_tokens=block.chunk_tokens,
-            quantization=block.quantization,
-            device_map=block.device_map,
-            offload=block.offload,
-        )
-    except ImportError as error:
-        raise ConfigError(f"{place}.quantization: {error}") from error
+    _check_quantization(block, place)
+    return LocalTeacher.from_pretrained(
+        block.path,
+        dtype=block.dtype,
+        temperature=block.temperature,
+        chunk_tokens=block.chunk_tokens,
+        quantization=block.quantization,
+        device_map=block.device_map,
+        offload=block.offload,
+    )
 
 
 def _class(use: str, place: str) -> type["base.Teacher"]:

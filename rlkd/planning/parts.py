@@ -10,6 +10,8 @@ from rlkd.planning.network import Network
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 """TRL's tile of logits (trl.kernels.chunked_logprob, trl.trainer.utils): always that wide."""
+DIVERGENCE_LOGITS = 1 << 24
+"""Logits of one chunk where whole distributions are compared (rlkd.objectives.chunked)."""
 TEACHER_TOKENS = 16_384
 """Tokens of one forward of the local teacher (`LocalTeacher.max_tokens`)."""
 
@@ -153,3 +155,18 @@ def teacher_forward(net: Network, rows: int, length: int, completion: int, chunk
     logits = chunk * net.vocabulary * (4 if net.width == 4 else 4 + net.width)
     states = rows * (length + completion) * net.hidden * net.width
     return max(layer_forward(net, rows, length, masked=False), states + logits)
+
+
+def hidden_states(net: Network, rows: int, completion: int) -> int:
+    """Last hidden states of the answers, padding included: R · T · H numbers."""
+    return rows * completion * net.hidden * net.width
+
+
+def divergence_backward(student: Network, teacher: Network, compared: int) -> int:
+    """The backward pass of a divergence over the whole vocabulary at `compared` positions: six
+    float32 tensors of a chunk of logits (rlkd.objectives.chunked), and the float32 gradients of the
+    student's hidden states and of its head's weight."""
+    rows = min(student.vocabulary, teacher.vocabulary)
+    chunk = min(compared, max(1, DIVERGENCE_LOGITS // rows))
+    gradients = 4 * compared * student.hidden + 4 * student.head_size * student.head_trained
+    return 6 * chunk * rows * 4 + gradients

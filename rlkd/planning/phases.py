@@ -35,6 +35,9 @@ class Work:
     """Does a component ask for the entropy's gradient?"""
     reference: bool = False
     """Is there a reference model of its own (beta above 0, no adapters)?"""
+    whole_vocabulary: bool = False
+    """Does the loss compare whole distributions? Then the teacher's hidden states of a generation
+    batch are kept until the next one's have taken their place."""
     scores_itself: bool = False
     """Does the student (or the reference) score a generation batch without gradients?"""
     processes: int = 1
@@ -87,6 +90,8 @@ class Estimate:
 def estimate(student: Network, teacher: Network | None, work: Work) -> Estimate:
     """The phases of a step after the first, which has made the optimiser's states."""
     resident = _resident(student, teacher, work)
+    if teacher is not None and work.whole_vocabulary:
+        resident = (*resident, _kept_hidden(teacher, work))
     phases = [_generate("generate", student, work, resident, work.generated, work.completion)]
     if work.evaluated:
         greedy = 1  # a copy in float32
@@ -97,7 +102,7 @@ def estimate(student: Network, teacher: Network | None, work: Work) -> Estimate:
         )
     if teacher is not None or work.scores_itself:
         phases.append(_score(student, teacher, work, resident))
-    phases += [_backward(student, work, resident), _update(student, work, resident)]
+    phases += [_backward(student, teacher, work, resident), _update(student, work, resident)]
     return Estimate(tuple(phases))
 
 
@@ -147,6 +152,8 @@ def _score(
         size = parts.teacher_forward(
             teacher, work.generated, work.length, work.completion, work.chunk_tokens
         )
+        if work.whole_vocabulary:  # row by row while it reads, then once more, padded
+            size = _kept_hidden(teacher, work).size + max(size, _kept_hidden(teacher, work).size)
         found.append(Part("the teacher's pass", size))
     if work.scores_itself:
         scored = _scored(work)
@@ -158,12 +165,22 @@ def _score(
     return Phase("score", (*resident, max(found, key=lambda part: part.size)))
 
 
-def _backward(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
+def _kept_hidden(teacher: Network, work: Work) -> Part:
+    size = parts.hidden_states(teacher, work.generated, work.completion)
+    return Part("teacher's hidden states", size)
+
+
+def _backward(
+    student: Network, teacher: Network | None, work: Work, resident: tuple[Part, ...]
+) -> Phase:
     """Where the backward pass begins: everything is kept, and the head is first. Of a step's first
     micro-batch no gradients are there yet."""
     gradients = student.trained if work.accumulation > 1 else 0
     kept = parts.activations(student, work.micro_batch, work.length, work.checkpointing)
     head = parts.head_backward(student, _scored(work), work.triton, work.entropy_gradient)
+    if teacher is not None and work.whole_vocabulary:
+        compared = work.micro_batch * work.completion
+        head = max(head, parts.divergence_backward(student, teacher, compared))
     layer = parts.layer_backward(student, work.micro_batch, work.length)
     return Phase(
         "backward",

@@ -57,7 +57,7 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
     lora = model.lora.model_dump_json() if model.lora is not None else None
     student = read_network(model.path, model.dtype, "model.path", lora)
     teacher = None
-    if config.local_teacher is not None:
+    if config.local_teacher is not None and not _writes_traces_alone(config):
         check_model_folder(config.local_teacher.path, "teacher.path")
         teacher = read_network(
             config.local_teacher.path, config.local_teacher.dtype, "teacher.path"
@@ -72,10 +72,19 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
     )
 
 
+def _writes_traces_alone(config: RunConfig) -> bool:
+    """Is the teacher gone before the first step, or not there at all, since the run has its
+    answers in traces and its scores are not asked for? (`rlkd.run` decides so too.)"""
+    return config.data.traces is not None and not config.build_algorithm().needs_teacher
+
+
 def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Work:
     """What one of `world_size` processes does in a step."""
     sizes, sampling = geometry(config.batch, world_size), config.sampling
-    beta = config.build_algorithm().beta
+    from rlkd.algorithms.schedule import schedule_of
+
+    schedule = schedule_of(config.build_algorithm())
+    beta, algorithms = schedule.beta, [phase.algorithm for phase in schedule.phases]
     updates = sizes.steps_per_generation * sizes.num_iterations
     copies = 3 + (sampling.temperature != 1.0) + (sampling.top_k > 0) + 5 * (sampling.top_p < 1.0)
     return Work(
@@ -91,8 +100,11 @@ def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> W
         sampler_copies=copies,
         entropy_gradient=bool(config.components),
         reference=beta > 0 and config.model.lora is None,
+        whole_vocabulary=any(algorithm.needs_distribution for algorithm in algorithms),
         # TRL's own condition for asking the old log-probabilities of the student.
-        scores_itself=beta > 0 or sizes.accumulation_steps % updates != 0,
+        scores_itself=beta > 0
+        or sizes.accumulation_steps % updates != 0
+        or config.generation.corrects,
         processes=world_size,
         triton=cuda,
     )
@@ -125,8 +137,16 @@ def _notes(
         notes.append(f"trl.optim is {optimiser}: its states are counted as if it were AdamW's")
     if config.environment is not None:
         notes.append("environment: what tools write counts within max_completion_length")
-    if config.trl.get("use_vllm"):
-        notes.append("trl.use_vllm: vLLM's memory is its own; generate is counted as without it")
+    if config.generation.by_vllm:
+        notes.append(
+            "generation.backend: vLLM's memory is its own; generate is counted as without it"
+        )
+    if config.local_teacher is not None and _writes_traces_alone(config):
+        notes.append(
+            "the teacher is not counted: it only writes traces, before the first step"
+            if config.data.traces is not None and config.data.traces.samples
+            else "the teacher is not counted: the traces are there, and nothing asks for its scores"
+        )
     if any(reward.is_model for reward in config.rewards):
         notes.append("reward models live in processes of their own and are not counted")
     return tuple(notes)

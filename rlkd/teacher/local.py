@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
 from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores, Usage
-from rlkd.teacher.quantized import quantization_config
+from rlkd.teacher.quantized import MOVES_BY_ITSELF, quantization_config
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
@@ -96,6 +96,7 @@ class LocalTeacher(DistributionTeacher):
 
         Raises:
             ImportError: the library that quantises is not installed; the message says which.
+            ValueError: it does not work on this machine.
         """
         loading: dict[str, Any] = {"dtype": dtype}
         if quantization is not None:
@@ -104,7 +105,7 @@ class LocalTeacher(DistributionTeacher):
             loading["device_map"] = device_map
         model = AutoModelForCausalLM.from_pretrained(path, **loading)
         made = cls(model, AutoTokenizer.from_pretrained(path), **settings)
-        made._placed = device_map is not None or quantization is not None
+        made._placed = device_map is not None or quantization in MOVES_BY_ITSELF
         return made
 
     def prepare(self, device: torch.device) -> None:

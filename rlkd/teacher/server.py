@@ -1,6 +1,6 @@
-"""A teacher behind HTTP: vLLM's OpenAI-compatible server (`vllm serve`, and `trl vllm-serve`, which
-is one). It is asked for the log-probabilities of the tokens it is sent (`prompt_logprobs`), and for
-nothing else."""
+"""A teacher behind HTTP: vLLM's OpenAI-compatible server (`vllm serve`; `trl vllm-serve`, which
+since TRL 1.16 starts that one with flags of its own, and has no other endpoint for this). It is
+asked for the log-probabilities of the tokens that it is sent (`prompt_logprobs`), nothing else."""
 
 import logging
 import os

@@ -77,6 +77,30 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "share of groups whose rewards are all equal: no gradient, and no teacher signal in RLAD",
         "low; near 1 means too easy or too hard prompts",
     ),
+    "train/sampling/kl": (
+        "k3 estimate of KL(sampler ‖ trainer), mean over the tokens of each batch's first update",
+        "nats per token; only with vLLM; about 0.001 in bfloat16, 0: the same kernels",
+    ),
+    "train/sampling/left_out": (
+        "share of tokens to which the correction for the sampler gives a weight below 0.01",
+        "near 0; only with generation.correction",
+    ),
+    "train/sampling/unscored": (
+        "share of tokens of which the sampler gave no log-probability: their weight is 1",
+        "0",
+    ),
+    "train/sampling/sampling_logp_difference/mean": (
+        "|log π_trainer − log π_sampler| of the sampled tokens, mean (TRL)",
+        "nats; only with generation.correction",
+    ),
+    "train/sampling/sampling_logp_difference/max": ("the largest of them (TRL)", "nats"),
+    "train/sampling/importance_sampling_ratio/mean": (
+        "π_trainer/π_sampler as the correction uses it, cut or masked, mean over answers "
+        "(sequence_…) or tokens (token_…) (TRL)",
+        "near 1; only with generation.correction",
+    ),
+    "train/sampling/importance_sampling_ratio/min": ("the smallest of them (TRL)", ""),
+    "train/sampling/importance_sampling_ratio/max": ("the largest of them (TRL)", ""),
     "train/difficulty/threshold": (
         "mean historical pass rate over the training prompts, as it was before the step: CEEH calls"
         " prompts below it hard",

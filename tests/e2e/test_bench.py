@@ -1,9 +1,12 @@
 """The benchmarks run and end with the line that they promise; their figures are not judged here."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +65,33 @@ def test_log_cost_measures_the_loop_and_the_trackers():
     assert found, last
     loop, both, step = (float(found[i]) for i in (1, 2, 3))
     assert 0 < loop <= both < step
+
+
+def test_the_gpu_bench_on_a_cpu_has_all_sections(tmp_path):
+    """The whole script on a CPU: every section, every variant, every number but the GPU's."""
+    words = [sys.executable, "scripts/bench/gpu.py", "--tiny", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert done.stdout.strip().endswith("sections_ok=4/4")
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert result["tiny"]
+    assert result["device"] == "cpu"
+    assert result["versions"]["trl"]
+    assert list(result["sections"]) == ["matmul", "small", "large", "generation"]
+    for name in ("small", "large"):
+        rows = {row["name"]: row for row in result["sections"][name]["rows"]}
+        assert tuple(rows) == ("trl_grpo", "rlkd_grpo", "rlkd_rlad", "trl_distillation")
+        for row in rows.values():
+            assert row["tokens_per_s"] > 0
+            assert 0 < row["mfu_step"] < 1
+            assert {"generate", "forward", "backward", "optimizer"} <= row["phases"].keys()
+        for variant in ("rlkd_rlad", "trl_distillation"):
+            assert rows[variant]["phases"]["teacher"] > 0
+        # The same weights, prompts and samples: rlkd's GRPO is TRL's.
+        norms = [rows[variant]["first_grad_norm"] for variant in ("trl_grpo", "rlkd_grpo")]
+        assert norms[0] == pytest.approx(norms[1], rel=0.02)
+        assert norms[0] > 0
+    rows = result["sections"]["generation"]["rows"]
+    assert [row["name"] for row in rows] == ["transformers", "continuous_batching"]
+    assert "| rlkd_rlad |" in (tmp_path / "gpu.md").read_text()
+    assert "no number here is a measurement" in (tmp_path / "gpu.md").read_text()

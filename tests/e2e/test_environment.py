@@ -156,8 +156,11 @@ def seen(monkeypatch):
     return kept
 
 
-def test_a_student_learns_with_the_calculator(config, folder, tmp_path, seen):
-    assert cli.main(["train", str(config)]) == 0
+@pytest.mark.parametrize("backend", ["transformers", "continuous_batching"])
+def test_a_student_learns_with_the_calculator(backend, config, folder, tmp_path, seen):
+    share = ["--generation.memory_share", "0.02"] if backend == "continuous_batching" else []
+    words = ["train", str(config), "--generation.backend", backend, *share]
+    assert cli.main(words) == 0
     lines = (tmp_path / "runs" / "tools" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
     assert [row["step"] for row in steps] == [1, 2, 3]

@@ -21,6 +21,7 @@ HEALTHY = {
     "teacher/impossible_tokens": 0.0, "completions/mean_length": 100.0,
     "completions/clipped_ratio": 0.1, "teacher/prefers_right": 0.8, "teacher/pulls_to_right": 0.75,
     "teacher/gap_of_right": 0.3, "teacher/logp_std": 0.4, "teacher/agreement": 0.7,
+    "sampling/kl": 1e-3, "sampling/left_out": 0.01,
 }  # fmt: skip
 ALL_ZERO = {"accuracy": 0.0, "reward": 0.0, "reward_std": 0.0, "rewards/accuracy/mean": 0.0,
             "groups/no_signal": 1.0}  # fmt: skip
@@ -47,6 +48,8 @@ FAULTS = {
         "teacher/prefers_right": 0.5,
     },
     "teacher_blind": {"teacher/agreement": 0.02, "teacher/prefers_right": 0.5},
+    "sampler_mismatch": {"sampling/kl": 0.1},
+    "sampler_left_out": {"sampling/left_out": 0.9},
     "impossible_tokens": {"teacher/impossible_tokens": 1e-4},
     "not_finite": {"grad_norm": math.nan},
 }

@@ -6,6 +6,7 @@ from rlkd import config as configs
 from rlkd.config import ConfigError
 from rlkd.config.teacher import build_teacher, check_teacher
 from rlkd.door import check_model_folder
+from rlkd.teacher import quantized
 from rlkd.teacher.inner import SelfTeacher
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.privileged import Privileged
@@ -85,6 +86,32 @@ def test_what_is_wrong_is_told_at_the_door(text, message):
 def test_a_value_that_cannot_be_used_names_its_block(text, message):
     with pytest.raises(ConfigError, match=message):
         build_teacher(block(text))
+
+
+@pytest.mark.parametrize(
+    ("method", "installed", "gpu", "message"),
+    [
+        ("torchao_int8", False, True, r"teacher\.quantization: .* needs the package torchao"),
+        ("bitsandbytes_8bit", False, True, "needs the package bitsandbytes: pip install"),
+        ("bitsandbytes_4bit", True, False, "needs a GPU, and this machine has none: take torchao"),
+        ("bitsandbytes_4bit", True, True, None),
+        ("bitsandbytes_8bit", True, False, None),
+        ("torchao_int8", True, False, None),
+    ],
+)
+def test_weights_that_cannot_be_quantised_here(method, installed, gpu, message, monkeypatch):
+    monkeypatch.setattr(quantized, "find_spec", lambda name: name if installed else None)
+    monkeypatch.setattr(quantized, "_has_gpu", lambda: gpu)
+    teacher = block("{path: configs/models/tiny_teacher, quantization: %s}" % method)  # noqa: UP031
+    if message is None:
+        check_teacher(teacher, check_model_folder)
+        return
+    for look in (
+        lambda: check_teacher(teacher, check_model_folder),
+        lambda: build_teacher(teacher),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            look()
 
 
 @pytest.mark.parametrize("key", ["quantization=torchao_int8", "device_map=auto"])

@@ -229,6 +229,40 @@ def test_a_reference_a_teacher_and_other_processes_stay_in_memory():
     assert [phase.name for phase in made.phases][1] == "score"
 
 
+def test_whole_distributions_keep_the_teachers_hidden_states():
+    """4 sampled rows, 5 answer tokens, 6 numbers of the teacher; while it scores, three times."""
+    from rlkd.objectives.chunked import CHUNK_LOGITS
+
+    assert CHUNK_LOGITS == parts.DIVERGENCE_LOGITS
+    teacher = dataclasses.replace(NET, weights=700, hidden=6)
+    plain = estimate(NET, teacher, WORK)
+    made = estimate(NET, teacher, dataclasses.replace(WORK, whole_vocabulary=True))
+    kept = 4 * 5 * 6 * 4
+    assert parts.hidden_states(teacher, 4, 5) == kept
+    added = {
+        one.name: two.total - one.total for one, two in zip(plain.phases, made.phases, strict=True)
+    }
+    assert added == {"generate": kept, "score": 2 * kept, "backward": kept, "update": kept}
+    # One teacher's pass on little is less than what it gives: then that counts.
+    small = dataclasses.replace(teacher, intermediate=0, layers=1, heads=0, head_dim=0)
+    passing = dataclasses.replace(WORK, prompt=1, completion=100, whole_vocabulary=True,
+                                  chunk_tokens=1, generated=1000)  # fmt: skip
+    score = estimate(NET, small, passing).phases[1]
+    assert score.parts[-1].size >= 2 * parts.hidden_states(small, 1000, 100)
+
+
+def test_a_divergence_of_whole_distributions_by_hand():
+    """Six tensors of a chunk's logits; gradients of 14 · 8 hidden numbers and of the head's 80."""
+    other = dataclasses.replace(NET, vocabulary=9)
+    want = 6 * 14 * 9 * 4 + 4 * 14 * 8 + 4 * 80
+    assert parts.divergence_backward(NET, other, 14) == want
+    frozen = dataclasses.replace(NET, head_trained=False)
+    assert parts.divergence_backward(frozen, other, 14) == want - 4 * 80
+    wide = dataclasses.replace(NET, vocabulary=1 << 20)
+    gradients = 4 * 100 * 8 + 4 * (1 << 23)
+    assert parts.divergence_backward(wide, wide, 100) == 6 * 16 * (1 << 20) * 4 + gradients
+
+
 def test_adapters_have_no_gradient_of_the_head_on_its_way():
     net = dataclasses.replace(NET, rank=2, trained=100, head_trained=False)
     names = {part.name: part.size for part in estimate(net, None, WORK).phases[-1].parts}
@@ -260,6 +294,36 @@ def test_a_config_says_what_one_process_does(config: Path):
         triton=True,
     )  # fmt: skip
     assert not plan(load(config), 1, 7, cuda=True).work.scores_itself
+
+
+def test_the_algorithm_says_whether_hidden_states_are_kept(config: Path):
+    assert not plan(load(config), 1, 7, cuda=True).work.whole_vocabulary
+    words = ["--algorithm.use", "rlkd.algorithms.opd_loss:OPDLoss"]
+    assert plan(load(config, words), 1, 7, cuda=True).work.whole_vocabulary
+    words = ["--algorithm.until", "2", "--then", "[{use: 'rlkd.algorithms.opd_loss:OPDLoss'}]"]
+    assert plan(load(config, words), 1, 7, cuda=True).work.whole_vocabulary
+
+
+def test_a_teacher_that_only_writes_traces_is_not_there_in_a_step(config: Path):
+    words = ["--algorithm.use", "rlkd.algorithms.luffy:LUFFY", "--data.traces.samples", "2"]
+    made = plan(load(config, words), 1, 7, cuda=True)
+    assert made.teacher is None
+    assert any("only writes traces" in note for note in made.notes)
+    names = {part.name for phase in made.estimate.phases for part in phase.parts}
+    assert not any("teacher" in name for name in names)
+    words = [*words[:2], "--data.traces.path", "traces.jsonl"]
+    assert any("nothing asks for its scores" in n for n in plan(load(config, words), 1, 7,
+                                                                 cuda=True).notes)  # fmt: skip
+    assert plan(load(config), 1, 7, cuda=True).teacher is not None
+
+
+def test_the_samplers_correction_makes_the_student_score_itself(config: Path):
+    words = ["--generation.backend", "vllm_colocate"]
+    made = plan(load(config, words), 1, 7, cuda=True)
+    assert made.work.scores_itself
+    assert any("vLLM's memory is its own" in note for note in made.notes)
+    words += ["--generation.correction", "none"]
+    assert not plan(load(config, words), 1, 7, cuda=True).work.scores_itself
 
 
 def test_the_longest_prompt_is_counted_in_tokens(config: Path):

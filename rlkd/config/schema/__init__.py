@@ -6,6 +6,7 @@ import nothing heavy; the algorithm's own fields live in its dataclass (`rlkd.co
 
 from rlkd.config.schema.base import Block, Dtype, SettingsBlock
 from rlkd.config.schema.data import Data, FileSource, FunctionSource, Source, Traces
+from rlkd.config.schema.generation import Generation
 from rlkd.config.schema.models import AnyTeacher, Lora, Model, OtherTeacher, Teacher
 from rlkd.config.schema.objective import AlgorithmBlock, ComponentBlock, UntilPlateau
 from rlkd.config.schema.running import Run, Tracking
@@ -22,6 +23,7 @@ __all__ = [
     "Eval",
     "FileSource",
     "FunctionSource",
+    "Generation",
     "Lora",
     "Model",
     "Optim",

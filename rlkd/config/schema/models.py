@@ -48,7 +48,8 @@ class Teacher(Block):
     chunk_tokens: int = Field(default=1024, gt=0)
     """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
     quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
-    """Hold the weights in fewer bits: bitsandbytes on a GPU, torchao also on a CPU; null: no."""
+    """Hold the weights in fewer bits (`pip install 'rlkd[quantized]'`): bitsandbytes on a GPU (its
+    8 bits also on a CPU), torchao on either; null: no."""
     device_map: str | None = None
     """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
     offload: bool = False
