@@ -199,14 +199,30 @@ def test_padding_scores_zero():
         ),
         (
             lambda rows: [TokenScores(rows[0].token_ids, rows[0].logp * math.nan), *rows[1:]],
-            "log-probability of inf in row 0",
+            "log-probability of nan in row 0",
         ),
         (
             lambda rows: [*rows[:2], TokenScores(rows[2].token_ids, rows[2].logp + 2.0)],
             "log-probability of 0.5 in row 2",
         ),
+        (
+            lambda rows: [rows[0], TokenScores(rows[1].token_ids, rows[1].logp[:-1]), rows[2]],
+            "gave 7 scores for the 8 tokens that were sent, in row 1",
+        ),
+        (
+            lambda rows: [TokenScores(rows[0].token_ids, rows[0].logp - math.inf), *rows[1:]],
+            r"rules out every token of an answer \(−inf\), in row 0",
+        ),
+        (
+            lambda rows: [
+                rows[0],
+                TokenScores(rows[1].token_ids, rows[1].logp, fault="gone"),
+                rows[2],
+            ],
+            "^gone$",
+        ),
     ],
-    ids=["missing row", "other tokens", "nan", "above zero"],
+    ids=["missing row", "other tokens", "nan", "above zero", "too few", "all -inf", "known"],
 )
 def test_scores_that_cannot_be_right_are_refused(change, message):
     with pytest.raises(TeacherError, match=message):
@@ -215,10 +231,12 @@ def test_scores_that_cannot_be_right_are_refused(change, message):
 
 def test_minus_infinity_is_a_score():
     def change(rows):
-        return [TokenScores(rows[0].token_ids, rows[0].logp - math.inf), *rows[1:]]
+        rows[0].logp[0] = -math.inf
+        rows[2].logp[:] = -math.inf  # an answer of one token
+        return rows
 
     padded = score_padded(Scripted(change), PROMPTS, ANSWERS, LIKE, 1.0)
-    assert padded[0, 0] == -math.inf
+    assert padded[0, 0] == padded[2, 0] == -math.inf
 
 
 # -- the self-check at run start ------------------------------------------------------------------
