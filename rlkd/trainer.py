@@ -347,7 +347,6 @@ class Trainer(
         try:
             return super().train(*args, **kwargs)
         finally:
-            self._end_teaching()
             self.flush_rollouts()
 
     # -- the loss -----------------------------------------------------------------------------

@@ -55,7 +55,6 @@ class Asking:
     _asked: tuple[Request, Future | None] | None = None
     """Of the batch in work; the Future where the teacher is at it already."""
     _overlaps = False
-    _threads: Threads | None = None
     _worked_s = 0.0
     _waited_s = 0.0
 
@@ -113,9 +112,7 @@ class Asking:
         cast(Teacher, self.teacher).give_up()
         with suppress(Exception):  # another failure is on its way up
             future.result(END_S)
-        if not future.done() and self._threads is not None:
-            self._threads.close()
-            self._threads = None
+        if not future.done():
             logger.warning(
                 "%s does not end what it was asked for; it is not waited for any longer",
                 cast(Teacher, self.teacher).name,
@@ -139,8 +136,9 @@ class Asking:
         )
         future = None
         if self._overlaps and (request.checked or request.scored):
-            self._threads = self._threads or Threads(1, "teacher")
-            future = self._threads.submit(self._work, request)
+            thread = Threads(1, "teacher")
+            future = thread.submit(self._work, request)
+            thread.close()  # it ends with the batch
         self._asked = (request, future)
 
     def _counted(self, completions: list[list[int]]) -> list[list[int]]:
@@ -231,9 +229,3 @@ class Asking:
         per_step = worked / steps / this.accelerator.num_processes
         hidden = max(0.0, 1.0 - waited / worked)
         return {"overlap/teacher_seconds": per_step, "overlap/hidden": hidden}
-
-    def _end_teaching(self) -> None:
-        """After the training; it may begin again."""
-        if self._threads is not None:
-            self._threads.close(within_s=END_S)
-            self._threads = None
