@@ -16,7 +16,7 @@ class VLLMDouble:
     Args:
         model: answers `prompt_logprobs` at temperature 1.
         misbehave: gets the reply's dictionary and may change it, sleep, or return bytes or a
-            status number instead.
+            status number instead, or None: the connection is cut.
     """
 
     def __init__(self, model: Any, misbehave: Callable[[dict], Any] | None = None, port: int = 0):
@@ -62,6 +62,9 @@ class VLLMDouble:
                 self._send(double.misbehave(reply) if double.misbehave else reply)
 
             def _send(self, reply: Any) -> None:
+                if reply is None:
+                    self.close_connection = True
+                    return
                 if isinstance(reply, int):
                     self.send_error(reply)
                     return

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, cast
@@ -27,7 +27,7 @@ END_S = 10.0
 class Request:
     """What a teacher is asked of this rank's answers."""
 
-    rows: list[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     prompts: list[list[int]]
     answers: list[list[int]]
     """Empty where TRL masks the row whole (mask_truncated_completions): it needs no score."""

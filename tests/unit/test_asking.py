@@ -122,7 +122,8 @@ def test_off_keeps_a_server_on_the_main_thread(student, teacher, prompts, tmp_pa
     assert slow.asked[0][0] == threading.main_thread().name
 
 
-def test_on_is_refused_where_it_cannot_work(student, teacher, prompts, tmp_path):
+def test_on_is_refused_where_it_cannot_work(student, teacher, prompts, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     with pytest.raises(
         TeacherError, match=r"overlap is on, and teacher self cannot .* own weights"
     ):

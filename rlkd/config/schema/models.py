@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from rlkd.config.schema.base import Block, Dtype
-from rlkd.config.schema.objective import AlgorithmBlock
+from rlkd.config.schema.base import Block, Dtype, SettingsBlock
 
 
 class Lora(Block):
@@ -34,6 +33,25 @@ class Model(Block):
     """Handed to the tokenizer's chat template (`enable_thinking: false`)."""
 
 
+class FrozenModel(Block):
+    """Abstract: a model and how its weights are held."""
+
+    path: str = Field(min_length=1)
+    """Folder of the model and its tokenizer, which must number tokens as the student's does."""
+    dtype: Dtype = "float32"
+    """Number format of the weights."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Temperature at which the teacher scores; null: the student's sampling temperature."""
+    chunk_tokens: int = Field(default=1024, gt=0)
+    """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
+    quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
+    """Hold the weights in fewer bits: bitsandbytes on a GPU, torchao also on a CPU; null: no."""
+    device_map: str | None = None
+    """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
+    offload: bool = False
+    """Keep the weights in the machine's memory, on the device only while they score."""
+
+
 class Asked(Block):
     """Abstract: how a run's teacher is asked, wherever it lives."""
 
@@ -51,23 +69,8 @@ class Asked(Block):
     in bad_scores-rank*.jsonl in the run's folder."""
 
 
-class Teacher(Asked):
+class Teacher(Asked, FrozenModel):
     """A frozen model of its own beside the student."""
-
-    path: str = Field(min_length=1)
-    """Folder of the model and its tokenizer, which must number tokens as the student's does."""
-    dtype: Dtype = "float32"
-    """Number format of the weights."""
-    temperature: float | None = Field(default=None, gt=0)
-    """Temperature at which the teacher scores; null: the student's sampling temperature."""
-    chunk_tokens: int = Field(default=1024, gt=0)
-    """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
-    quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
-    """Hold the weights in fewer bits: bitsandbytes on a GPU, torchao also on a CPU; null: no."""
-    device_map: str | None = None
-    """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
-    offload: bool = False
-    """Keep the weights in the machine's memory, on the device only while they score."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "Teacher":
@@ -80,7 +83,7 @@ class Teacher(Asked):
         return self
 
 
-class OtherTeacher(Asked, AlgorithmBlock):
+class OtherTeacher(Asked, SettingsBlock):
     """A teacher that lives elsewhere, or is made of others."""
 
     use: str
