@@ -4,6 +4,7 @@ that can be told to misbehave. `tests/contract/test_vllm.py` holds the real one 
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -69,9 +70,10 @@ class VLLMDouble:
                     self.send_error(reply)
                     return
                 data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                with suppress(OSError):  # whoever asked does not wait any more
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
 
         return Handler

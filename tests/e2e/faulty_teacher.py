@@ -49,6 +49,7 @@ FAULTS: dict[str, Callable[[Scores], Scores]] = {
     "missing": lambda scores: scores[:-1],
     "permuted": lambda scores: scores[1:] + scores[:1],
     "all_nan": lambda scores: [TokenScores(s.token_ids, s.logp * math.nan) for s in scores],
+    "most_nan": lambda scores: [scores[0], *FAULTS["all_nan"](scores[1:])],
     "raises": _raise,
     "hangs": _hang,
     "none": lambda scores: scores,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from rlkd import cli
 from rlkd.teacher.local import LocalTeacher
 from rlkd.tracking import glossary
+from tests.e2e.test_processes import launch
 from tests.vllm_double import VLLMDouble
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,9 +80,9 @@ SAVED = r"the answer and its scores: .*/x/bad_scores-rank0\.jsonl"
 STOPS = {
     "nan": ("gave a log-probability of nan in row", SAVED),
     "inf": ("gave a log-probability of inf in row", SAVED),
-    "positive": ("gave a log-probability of 0.5 in row", SAVED),
-    "ruled_out": ("rules out every token of an answer (−inf), in row", SAVED),
-    "short": ("scores for the", SAVED),
+    "positive": (r"gave a log-probability of 0\.5 in row", SAVED),
+    "ruled_out": (r"rules out every token of an answer \(−inf\), in row", SAVED),
+    "short": (r"gave \d+ scores for the \d+ tokens that were sent, in row", SAVED),
     "stale": ("scored other tokens than were sent, in row", SAVED),
     "missing": ("was asked for 16 answers and scored 15", SAVED),
     "permuted": ("scored other tokens than were sent, in row", SAVED),
@@ -98,7 +99,7 @@ def test_a_faulty_teacher_stops_the_run_and_a_mended_one_lets_it_go_on(
     assert cli.main(words(tmp_path, faulty(kind, tmp_path, overlap=overlap))) == 3
     said, run = capsys.readouterr().err, tmp_path / "x"
     message, place = STOPS[kind]
-    assert f"rlkd: stopped in step 2: a faulty teacher {message}" in said
+    assert re.search(f"rlkd: stopped in step 2: a faulty teacher {message}", said), said
     assert "none of them was used" in said
     assert "Traceback" not in said
     assert re.search(place, said)
@@ -107,7 +108,7 @@ def test_a_faulty_teacher_stops_the_run_and_a_mended_one_lets_it_go_on(
         assert kept == []
     else:
         assert kept[0]["step"] == 2
-        assert message in kept[0]["reason"] or kind in ("short", "missing")
+        assert re.search(message, kept[0]["reason"])
         assert kept[0]["prompt"]
         assert kept[0]["completion"]
         assert len(kept) == {"missing": 16, "permuted": len(kept)}.get(kind, 1)
@@ -135,7 +136,7 @@ def test_a_teacher_that_hangs_ends_with_the_watch_and_the_run_goes_on_later(heal
     )  # fmt: skip
     assert done.returncode == 76, done.stderr[-2000:]
     assert "has not got on for" in done.stderr
-    assert "step 2, score > teacher" in done.stderr
+    assert re.search(r"step 2, .*score > teacher\)", done.stderr), done.stderr
     (report,) = (tmp_path / "x").glob("stuck-step-*.txt")
     assert "_hang" in report.read_text()  # of the teacher's thread
     (tmp_path / "mended").touch()
@@ -147,13 +148,13 @@ def test_a_teacher_that_hangs_ends_with_the_watch_and_the_run_goes_on_later(heal
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "positive", "ruled_out", "short", "stale"])
-def test_masked_the_run_goes_on_and_says_how_many(kind, healthy, tmp_path, capsys):
+def test_masked_the_run_goes_on_and_says_how_many(kind, healthy, tmp_path, caplog):
     assert cli.main(words(tmp_path, faulty(kind, tmp_path, on_bad_scores="mask"))) == 0
     run = tmp_path / "x"
     assert [row["train/teacher/masked_rows"] for row in steps(run)] == [0, 1, 1]
     assert not [n for row in steps(run) for n in row if "/" in n and glossary.explain(n) is None]
     assert [row["step"] for row in lines(run, "bad_scores-rank0.jsonl")] == [2, 3]
-    assert "1 of 16 answers are left out" in capsys.readouterr().err
+    assert "step 2: 1 of 16 answers are left out" in caplog.text
     assert not same_weights(run, healthy)
     assert all(row["train/loss"] == row["train/loss"] for row in steps(run))
 
@@ -163,7 +164,7 @@ def test_masked_the_run_goes_on_and_says_how_many(kind, healthy, tmp_path, capsy
     [
         ("all_nan", "not one of the 16 answers of a batch has sound scores"),
         ("missing", "not one of the 16 answers of a batch has sound scores"),
-        ("permuted", "answers had no sound scores, more than 25% of those of 5 batches"),
+        ("most_nan", "30 of the last 48 answers had no sound scores, more than 25% of those of 5"),
     ],
 )
 def test_a_run_that_would_learn_from_next_to_nothing_stops(kind, message, tmp_path, capsys):
@@ -174,6 +175,25 @@ def test_a_run_that_would_learn_from_next_to_nothing_stops(kind, message, tmp_pa
     assert "bad_scores-rank0.jsonl" in said
     (tmp_path / "mended").touch()
     assert cli.main(["train", str(tmp_path / "x"), "--resume"]) == 0
+
+
+def test_on_two_ranks_all_know_of_the_row_that_one_leaves_out(student, teacher, tmp_path):
+    """The step's tokens are counted over both, and asking ahead changes no number there either."""
+
+    def ranks(overlap):
+        words = (student, teacher, str(tmp_path / overlap), overlap)
+        done = launch(2, "tests/e2e/masked_rank.py", *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"rank')]
+        return sorted(found, key=lambda rank: rank["rank"])
+
+    first, second = ranks("on")
+    assert first["masked"] == second["masked"] == [1, 1]
+    for one, other in zip(first["items"], second["items"], strict=True):
+        assert one[0] == other[0] == one[1] + other[1]
+    assert [first["file"], second["file"]] == [False, True]
+    assert first["weights"] == second["weights"]
+    assert ranks("off") == [first, second]
 
 
 # -- a server --------------------------------------------------------------------------------------
@@ -282,23 +302,21 @@ def test_a_server_that_is_killed_and_started_again_changes_no_number(well_served
     model = LocalTeacher.from_pretrained(TINY).model
     first = VLLMDouble(model).__enter__()
     again: list[VLLMDouble] = []
+    once = threading.Lock()
 
     def die(reply):
-        threading.Thread(target=restart).start()
+        if once.acquire(blocking=False):
+            threading.Thread(target=restart).start()
         # None: the connection is cut.
 
     def restart():
-        if again:
-            return
-        again.append(first)
         first.__exit__()
         time.sleep(1.0)
-        again[0] = VLLMDouble(model, port=first.port).__enter__()
+        again.append(VLLMDouble(model, port=first.port).__enter__())
 
     from_step_2(first, tmp_path / "x", die)
     try:
         assert cli.main(words(tmp_path, served(first, patience=60.0))) == 0
-        assert again[0] is not first
         assert again[0].requests
         assert [row["step"] for row in steps(tmp_path / "x")] == [1, 2, 3]
         assert same_weights(tmp_path / "x", well_served)
