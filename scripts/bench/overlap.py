@@ -21,7 +21,13 @@ from multiprocessing import get_context
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PrinterCallback,
+    TrainerCallback,
+)
 from trl import GRPOConfig
 
 from rlkd import RLAD, Trainer
@@ -130,6 +136,7 @@ def measure(teacher: Teacher, reward, rounds: int) -> float:
         STUDENT, reward, args, prompts, algorithm=RLAD(), teacher=teacher, teacher_check="off",
         callbacks=[turns],
     )  # fmt: skip
+    turns.trainer.remove_callback(PrinterCallback)
     turns.trainer.train()
     taken = [
         line["time/reward"] + line["time/score"] + line["time/teacher"]
