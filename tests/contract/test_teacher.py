@@ -332,6 +332,6 @@ def test_the_check_finds_a_teacher_that_scores_an_answer_otherwise_alone(kind, s
     assert len(chosen) >= 4
     rows = [prompts[i] for i in chosen], [answers[i][:8] for i in chosen]
     torch.manual_seed(0)
-    with pytest.raises(TeacherError, match="scores answer . alone otherwise than among others"):
+    with pytest.raises(TeacherError, match=r"scores answer . alone otherwise than among others"):
         check_alignment(kind.from_pretrained(str(MODELS / "tiny_teacher")), *rows, 1.0)
     assert check_alignment(LocalTeacher.from_pretrained(str(MODELS / "tiny_teacher")), *rows, 1.0)

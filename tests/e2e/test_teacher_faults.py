@@ -3,6 +3,7 @@ on from its checkpoint when the teacher is mended."""
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -265,6 +266,34 @@ def test_a_server_that_stays_wrong_stops_the_run(
     double.misbehave = None
     assert cli.main(["train", str(run), "--resume"]) == 0
     assert same_weights(run, well_served)
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs(double, tmp_path):
+    """A first one lets the step end, which it does not here; a second one ends the run at once."""
+    run, hanging, done = tmp_path / "x", threading.Event(), threading.Event()
+
+    def hang(reply):
+        hanging.set()
+        done.wait(200)
+
+    from_step_2(double, run, hang)
+    teacher = served(double, timeout=150.0, patience=150.0)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rlkd.cli", *words(tmp_path, teacher)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert hanging.wait(120)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        done.set()
+    assert process.returncode == -signal.SIGINT, said[-2000:]
+    assert "KeyboardInterrupt" in said
 
 
 def test_what_goes_by_is_asked_for_again(double, well_served, tmp_path):
