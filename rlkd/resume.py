@@ -21,7 +21,7 @@ FREE = (
     "run.first_batch", "run.stacks_after_s", "run.abort_after_s",
     "eval.every", "eval.at_start", "eval.batch_size", "eval.patience", "tracking",
     "rewards.*.deadline_s", "rewards.*.memory_gb", "rewards.*.max_fault_share",
-    "teacher.chunk_tokens", "teacher.check",
+    "teacher.chunk_tokens", "teacher.check", "teacher.overlap", "teacher.on_bad_scores",
     "generation.server_url", "generation.server_wait_s", "generation.group_port",
     "generation.memory_share", "generation.sleep",
 )  # fmt: skip

@@ -167,6 +167,8 @@ def _train(
                 why = watching.why_ended(trainer, stops)
                 folders.end(config.folder, why, trainer.state.global_step)
     finally:
+        if trainer.teacher is not None:
+            trainer.teacher.close()
         if logger is not None:
             logger.close()
     signals.raise_if_stopped(config.folder)
@@ -201,6 +203,8 @@ def _build_trainer(
             # The teacher of a run with traces may be there to write them alone.
             teacher=build_teacher(config.teacher) if config.teacher and scores else None,
             teacher_check=config.teacher.check if config.teacher else "error",
+            teacher_overlap=config.teacher.overlap if config.teacher else "auto",
+            on_bad_scores=config.teacher.on_bad_scores if config.teacher else "stop",
             traces=traces,
             on_rollouts=functools.partial(_hand_out, takers),
             token_rows=config.tracking.token_rows,
@@ -215,6 +219,7 @@ def _build_trainer(
         # It knows by heart how the templates of some families write a call.
         raise ConfigError(f"environment: TRL refuses the student's tokenizer: {error}") from error
     trainer.remove_callback(PrinterCallback)
+    trainer.bad_scores.folder = config.folder
     return trainer
 
 

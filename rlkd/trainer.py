@@ -7,7 +7,6 @@ algorithm GRPO so is every number (tests/parity).
 """
 
 import copy
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -26,9 +25,7 @@ from rlkd.checkpoints.resumable import Resumable
 from rlkd.difficulty import BANDS, Difficulty
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
-from rlkd.teacher.attach import FollowsStudent, attach
-from rlkd.teacher.base import Student, Teacher, TeacherError
-from rlkd.teacher.check import check_alignment
+from rlkd.teacher.base import Teacher
 from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
@@ -43,10 +40,9 @@ from rlkd.training.resampling import Resampling
 from rlkd.training.sampler import WholeAnswers, sampler_means
 from rlkd.training.scheduling import ScheduleRun
 from rlkd.training.spending import Spending
+from rlkd.training.teaching import Teaching
 from rlkd.training.timed import Timed
 from rlkd.training.vocabulary import WholeVocabulary
-
-logger = logging.getLogger(__name__)
 
 _FORWARD_KEYS = (
     "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes",
@@ -58,7 +54,8 @@ _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_f
 
 
 class Trainer(
-    Timed, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary, WholeAnswers,
+    Timed, Teaching, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary,
+    WholeAnswers,
     GRPOTrainer,
 ):  # fmt: skip
     """TRL's GRPOTrainer with an algorithm and a teacher.
@@ -73,6 +70,9 @@ class Trainer(
             records; None: the first.
         teacher: a Teacher, a model, or the path of one.
         teacher_check: what a failed self-check on the first answers does: error, warn, off.
+        teacher_overlap: is the teacher asked while rewards are computed: auto (where it computes
+            elsewhere), on, off.
+        on_bad_scores: what scores do that cannot be right: stop, or mask the answer.
         traces: answers that the teacher wrote, for an algorithm that learns from them.
         on_rollouts: called on every rank with each training batch of rollouts, when all its rows
             have been through the student once.
@@ -95,6 +95,8 @@ class Trainer(
         verifiable: str | None = None,
         teacher: Teacher | PreTrainedModel | str | None = None,
         teacher_check: str = "error",
+        teacher_overlap: str = "auto",
+        on_bad_scores: str = "stop",
         traces: Traces | None = None,
         on_rollouts: Callable[[Rollouts], None] | None = None,
         token_rows: int = 0,
@@ -112,9 +114,8 @@ class Trainer(
         super().__init__(model, reward_funcs, args, train_dataset, **trl)
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
-        self.teacher = self._attach(teacher)
+        self._start_teaching(teacher, teacher_check, teacher_overlap, on_bad_scores)
         self._check_distributions()
-        self._teacher_check = teacher_check
         self._on_rollouts = on_rollouts
         self._means = {"train": MeansWindow(), "eval": MeansWindow()}
         self._gathered_rewards: Tensor | None = None
@@ -141,10 +142,7 @@ class Trainer(
         if schedule.moves:
             self.pieces.add("schedule", self.schedule)
         self._start_resampling([phase.algorithm for phase in schedule.phases])
-        if self.teacher is not None:
-            self.add_callback(FollowsStudent(self.teacher))
-            for name, piece in self.teacher.learnt().items():
-                self.pieces.add(f"teacher_{name}", piece)
+        self._add_teaching()
 
     @property
     def algorithm(self) -> Algorithm:
@@ -169,51 +167,6 @@ class Trainer(
         data = self.train_dataset
         return list(data["prompt"]) if isinstance(data, Dataset) else []
 
-    # -- the teacher --------------------------------------------------------------------------
-
-    def _attach(self, teacher: Teacher | PreTrainedModel | str | None) -> Teacher | None:
-        if teacher is None:
-            return None
-        if self._is_vlm:
-            raise TeacherError("a teacher scores text only; this student also reads images")
-        model = self.accelerator.unwrap_model(self.model)
-        student = Student(model, self._tokenizer, cast(Any, self.chat_template_kwargs))
-        attached = attach(teacher, student, frozenset(self.eos_token_ids), self.accelerator.device)
-        attached.temperature_at(self.temperature)
-        return attached
-
-    @in_phase("teacher")
-    def _ask_teacher(self, rows: list[dict[str, Any]], output: dict[str, Any]) -> Tensor | None:
-        """The scores of this rank's answers; None where the algorithm in force has no use for them.
-        The check at the start of the run comes first in any case: a teacher that a later phase
-        will need fails now or never."""
-        teacher = cast(Teacher, self.teacher)
-        if self._teacher_check == "off" and not self.algorithm.needs_teacher:
-            return None
-        prompts, completions = self._sampled_ids
-        counted = output["completion_mask"].any(-1).tolist()
-        # Rows that TRL masks whole (mask_truncated_completions) need no score.
-        completions = [ids if keep else [] for ids, keep in zip(completions, counted, strict=True)]
-        temperature = teacher.temperature_at(self.temperature)
-        self._check_teacher(teacher, rows, prompts, completions, temperature)
-        if not self.algorithm.needs_teacher:
-            return None
-        return self._teacher_scores(rows, prompts, completions, output, temperature)
-
-    def _check_teacher(
-        self, teacher: Teacher, rows: Any, prompts: Any, completions: Any, temperature: float
-    ) -> None:
-        if self._teacher_check != "off":
-            try:
-                report = check_alignment(teacher, prompts, completions, temperature, rows=rows)
-                logger.info("%s", report or "teacher check: no answer was long enough")
-            except TeacherError as error:
-                if self._teacher_check == "error":
-                    advice = "To go on regardless, set the teacher's check to warn."
-                    raise TeacherError(f"{error} {advice}") from error
-                logger.warning("%s", error)
-            self._teacher_check = "off"
-
     # -- rollouts -----------------------------------------------------------------------------
 
     @in_phase("generate")
@@ -225,6 +178,7 @@ class Trainer(
             written = self._tool_mask if self._tool_mask is not None else generated[1]
             count = sum if self._tool_mask is not None else len
             self.spending.generated_tokens += sum(count(row) for row in written)
+        self._ask_ahead(*self._sampled_ids)
         return generated
 
     @in_phase("reward")
@@ -283,17 +237,15 @@ class Trainer(
             self._follow_schedule(drawing=True)
         # Dynamic sampling puts other rows in their places.
         self._inputs = inputs = list(inputs)
-        output = super()._generate_and_score_completions(inputs)
-        rows = output["completion_ids"].shape[0]
-        output |= self._advantages(mode, rows)
-        watched = self._on_rollouts is not None or self.on_batch is not None
-        if mode == "train" and watched:  # before the teacher, who may refuse them
-            self._open_rollouts = self.last_rollouts = self._record(inputs, output)
-            self._show_batch(self._open_rollouts)
-        if self.teacher is not None:
-            scores_BT = self._ask_teacher(inputs, output)
-            if scores_BT is not None:
-                output["teacher_per_token_logps"] = scores_BT
+        with self._teacher_at_work():
+            output = super()._generate_and_score_completions(inputs)
+            rows = output["completion_ids"].shape[0]
+            output |= self._advantages(mode, rows)
+            watched = self._on_rollouts is not None or self.on_batch is not None
+            if mode == "train" and watched:  # before the teacher, who may refuse them
+                self._open_rollouts = self.last_rollouts = self._record(inputs, output)
+                self._show_batch(self._open_rollouts)
+            self._ask_teacher(output)
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
         return output
@@ -548,7 +500,9 @@ class Trainer(
         for name, value in self._means[mode].pop(self._sum_over_ranks).items():
             self._metrics[mode][name].append(value)
         if mode == "train":
-            for name, value in self.spending.metrics(self._sum_over_ranks).items():
+            steps = max(1, self.state.global_step - self._logged_at)
+            found = self.spending.metrics(self._sum_over_ranks) | self._overlap_measures(steps)
+            for name, value in found.items():
                 self._metrics[mode][name].append(value)
         super().log(logs, start_time)
 

@@ -4,6 +4,7 @@ that can be told to misbehave. `tests/contract/test_vllm.py` holds the real one 
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,7 +17,7 @@ class VLLMDouble:
     Args:
         model: answers `prompt_logprobs` at temperature 1.
         misbehave: gets the reply's dictionary and may change it, sleep, or return bytes or a
-            status number instead.
+            status number instead, or None: the connection is cut.
     """
 
     def __init__(self, model: Any, misbehave: Callable[[dict], Any] | None = None, port: int = 0):
@@ -62,13 +63,17 @@ class VLLMDouble:
                 self._send(double.misbehave(reply) if double.misbehave else reply)
 
             def _send(self, reply: Any) -> None:
+                if reply is None:
+                    self.close_connection = True
+                    return
                 if isinstance(reply, int):
                     self.send_error(reply)
                     return
                 data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                with suppress(OSError):  # whoever asked does not wait any more
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
 
         return Handler

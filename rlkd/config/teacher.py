@@ -34,8 +34,33 @@ def check_teacher(
         return
     settings, parts = block.settings, _parts(block.settings, place)
     check_arguments(_class(block.use, place), {}, settings, place)
+    if block.overlap == "on":
+        _check_overlap(block, place)
     for inner_place, inner in parts.items():
+        _check_inner(inner, inner_place)
         check_teacher(inner, check_folder, inner_place)
+
+
+def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
+    if isinstance(block, Teacher):
+        return
+    if _class(block.use, place).shares_student:
+        raise ConfigError(
+            f"{place}.use: {block.use!r} scores with the student's own weights, so its passes must "
+            "wait for the student's, and teacher.overlap is on. Set that to auto or off."
+        )
+    for inner_place, inner in _parts(block.settings, place).items():
+        _check_overlap(inner, inner_place)
+
+
+def _check_inner(block: Teacher | OtherTeacher, place: str) -> None:
+    """How a teacher is asked is said once, for all that it is made of."""
+    for name in ("check", "overlap", "on_bad_scores"):
+        if name in block.model_fields_set:
+            raise ConfigError(
+                f"{place}.{name}: only the run's own teacher is asked, and this one is a part of "
+                f"it: here it would be ignored. Write teacher.{name}."
+            )
 
 
 def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "base.Teacher":

@@ -1,7 +1,7 @@
 """What a teacher is: something that scores tokens which the student sampled."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,9 @@ class TokenScores:
     hidden_TH: Tensor | None = None
     """(T, H), the teacher's dtype, on its device: the hidden states that its head made these scores
     of; only from `DistributionTeacher.score_with_hidden`."""
+    fault: str | None = None
+    """Why these are no scores of the answer, where the teacher knows it by itself; then the rest
+    means nothing."""
 
 
 @dataclass
@@ -65,6 +68,9 @@ class Teacher(ABC):
     """The only temperatures that it can score at; None: any."""
     shares_student: bool = False
     """Does it score with the student's own weights, so that its passes must wait for theirs?"""
+    computes_here: bool = True
+    """Does it take processor time of this machine to score? A server's does not: its time can be
+    spent on rewards."""
 
     def meet(self, student: Student) -> None:  # noqa: B027
         """Look at the student, once, before `check_tokenizer` and `prepare`."""
@@ -75,6 +81,10 @@ class Teacher(ABC):
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
         return {}
+
+    def give_up(self) -> None:  # noqa: B027
+        """Called from another thread while it scores: end soon, by whatever error; nobody waits for
+        the scores any more. It may be asked for others later."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of connections, files and threads. May be called twice."""
@@ -170,14 +180,16 @@ def score_padded(
     return pad_scores(teacher, scores, completion_ids, like_BT)
 
 
-def pad_hidden(scores: Sequence[TokenScores], width: int) -> Tensor:
-    """The `hidden_TH` of all rows, (B, `width`, H), 0 on padding; their dtype and device."""
-    first = next(scored.hidden_TH for scored in scores)
+def pad_hidden(scores: Sequence[TokenScores], width: int, left_out: Collection[int] = ()) -> Tensor:
+    """The `hidden_TH` of all rows, (B, `width`, H), 0 on padding and in the rows `left_out`; their
+    dtype and device."""
+    given = [scored.hidden_TH for row, scored in enumerate(scores) if row not in left_out]
+    first = next((hidden_TH for hidden_TH in given if hidden_TH is not None), None)
     if first is None:
         raise TeacherError("the scores came without hidden states")
     padded_BTH = first.new_zeros(len(scores), width, first.shape[-1])
     for row, scored in enumerate(scores):
-        if scored.hidden_TH is not None:
+        if scored.hidden_TH is not None and row not in left_out:
             padded_BTH[row, : len(scored.hidden_TH)] = scored.hidden_TH
     return padded_BTH
 
@@ -187,33 +199,75 @@ def pad_scores(
     scores: Sequence[TokenScores],
     completion_ids: Sequence[Sequence[int]],
     like_BT: Tensor,
+    left_out: Collection[int] | None = None,
 ) -> Tensor:
     """Scores as a float32 (B, T) tensor on the device of `like_BT`, 0 on padding.
 
+    Args:
+        left_out: rows that get 0, where `faults_of` was asked before; None: it is asked here.
+
     Raises:
-        TeacherError: a row is missing, the echoed ids differ from those sent, or a score is NaN
-            or above 0. A score of −inf stays: it says that the teacher never writes that token.
+        TeacherError: it finds something.
+    """
+    if left_out is None:
+        for reason in faults_of(teacher.name, scores, completion_ids).values():
+            raise TeacherError(reason)
+    padded_BT = torch.zeros(like_BT.shape, dtype=torch.float32)
+    for row, sent in enumerate(completion_ids):
+        if len(sent) and row not in (left_out or ()):
+            padded_BT[row, : len(sent)] = scores[row].logp.float().cpu()
+    return padded_BT.to(like_BT.device)
+
+
+def faults_of(
+    name: str, scores: Sequence[TokenScores], completion_ids: Sequence[Sequence[int]]
+) -> dict[int, str]:
+    """What cannot be right in what a teacher said, by row and in words.
+
+    Where it scored more or fewer answers than it was sent, nobody knows which score is whose: all
+    rows are wrong.
+
+    Args:
+        name: the teacher's.
+        completion_ids: what it was sent; an empty answer has nothing to be wrong.
     """
     if len(scores) != len(completion_ids):
-        raise TeacherError(
-            f"{teacher.name} was asked for {len(completion_ids)} answers and scored {len(scores)}"
+        reason = f"{name} was asked for {len(completion_ids)} answers and scored {len(scores)}"
+        return dict.fromkeys(range(len(completion_ids)), reason)
+    found = {
+        row: fault_of(name, scored, sent, f"in row {row}")
+        for row, (scored, sent) in enumerate(zip(scores, completion_ids, strict=True))
+    }
+    return {row: reason for row, reason in found.items() if reason is not None}
+
+
+def fault_of(name: str, scored: TokenScores, sent: Sequence[int], where: str) -> str | None:
+    """What cannot be right in the scores of one answer; None: nothing.
+
+    That a single token is impossible (−inf) is a score, that a whole answer is made of nothing else
+    is a teacher that broke: it rules out what any text begins with.
+    """
+    if scored.fault is not None:
+        return scored.fault
+    echoed, logp = scored.token_ids.tolist(), scored.logp.float().cpu()
+    if echoed != list(sent):
+        return (
+            f"{name} scored other tokens than were sent, {where}: sent {list(sent)[:8]}…, scored "
+            f"{echoed[:8]}…. Its scores would train the student on noise."
         )
-    padded_BT = torch.zeros(like_BT.shape, dtype=torch.float32)
-    for row, (sent, scored) in enumerate(zip(completion_ids, scores, strict=True)):
-        echoed = scored.token_ids.tolist()
-        if echoed != list(sent):
-            raise TeacherError(
-                f"{teacher.name} scored other tokens than were sent, in row {row}: sent "
-                f"{list(sent)[:8]}…, scored {echoed[:8]}…. Its scores would train the student "
-                "on noise."
-            )
-        padded_BT[row, : len(sent)] = scored.logp.float().cpu()
-    if padded_BT.isnan().any() or (padded_BT > 1e-3).any():
-        row = int((padded_BT.isnan() | (padded_BT > 1e-3)).any(-1).nonzero()[0])
-        worst = padded_BT[row].nan_to_num(nan=float("inf")).max().item()
-        raise TeacherError(
-            f"{teacher.name} gave a log-probability of {worst:g} in row {row} (tokens "
-            f"{list(completion_ids[row])[:16]}…). A log-probability is at most 0 and a number; "
-            "check the teacher's weights and dtype (float16 overflows where bfloat16 does not)."
+    if len(logp) != len(sent):
+        return f"{name} gave {len(logp)} scores for the {len(sent)} tokens that were sent, {where}"
+    wrong = logp.isnan() | (logp > 1e-3)
+    if wrong.any():
+        place = int(wrong.nonzero()[0])
+        return (
+            f"{name} gave a log-probability of {logp[place].item():g} {where}, token {place} "
+            f"(tokens {list(sent)[:16]}…). A log-probability is at most 0 and a number; check the "
+            "teacher's weights and dtype (float16 overflows where bfloat16 does not)."
         )
-    return padded_BT.to(like_BT.device)
+    if len(logp) > 1 and bool((logp == -torch.inf).all()):
+        return (
+            f"{name} rules out every token of an answer (−inf), {where} (tokens {list(sent)[:16]}"
+            "…). Check its weights, and that its prompt is the one that was answered."
+        )
+    return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores, fault_of
 from rlkd.teacher.wrapping import Wrapping
 
 _WAIT = 60.0
@@ -138,7 +138,7 @@ class Cached(Wrapping):
         sound = [
             (key, scores.logp.float().cpu().numpy().astype("<f4").tobytes())
             for key, sent, scores in zip(keys, completion_ids, fresh, strict=True)
-            if scores.token_ids.tolist() == list(sent) and not scores.logp.isnan().any()
+            if fault_of(self.inner.name, scores, sent, "") is None
         ]
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", sound)

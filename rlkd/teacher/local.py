@@ -36,6 +36,7 @@ class LocalTeacher(DistributionTeacher):
 
     offload = False
     _placed = False
+    _given_up = False
     _device: torch.device | None = None
 
     def __init__(
@@ -189,8 +190,12 @@ class LocalTeacher(DistributionTeacher):
                     "answer. Give the tokenizer a BOS token, or the row a prompt."
                 )
             rows.append((list(prompt), list(completion)))
+        self._given_up = False
         with self._on_device():
             return self._score_packed(rows, temperature, keep_hidden)
+
+    def give_up(self) -> None:
+        self._given_up = True
 
     def _score_packed(
         self, rows: list[tuple[list[int], list[int]]], temperature: float, keep_hidden: bool
@@ -201,6 +206,8 @@ class LocalTeacher(DistributionTeacher):
         # Longest first: a forward that does not fit in memory fails at once, not after an hour.
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]) - len(rows[i][1]))
         for batch in _pack(order, rows, self.max_tokens):
+            if self._given_up:
+                raise TeacherError(f"{self.name} is not asked any longer")
             found = self._forward(batch, rows, temperature, keep_hidden)
             for index, scored in zip(batch, found, strict=True):
                 scores[index] = scored

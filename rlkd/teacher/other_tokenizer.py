@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from rlkd.teacher.base import Student, TeacherError, TokenScores
+from rlkd.teacher.base import Student, TeacherError, TokenScores, fault_of
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.wrapping import Wrapping
 
@@ -71,10 +71,15 @@ class OtherTokenizer(Wrapping):
             answers.append([*own_ids, self._own.eos_token_id] if ends else own_ids)
             spans.append((_spans(bounds, own_bounds), ends))
         scores = self.inner.score_rows(rows, prompts, answers, temperature)
-        return [
-            self._shared_out(sent, cut, ends, scored.logp.float().cpu())
-            for sent, (cut, ends), scored in zip(completion_ids, spans, scores, strict=True)
-        ]
+        found = []
+        for row, (sent, (cut, ends)) in enumerate(zip(completion_ids, spans, strict=True)):
+            fault = fault_of(self.inner.name, scores[row], answers[row], f"in row {row}")
+            if fault is not None:
+                token_ids = torch.tensor(list(sent), dtype=torch.int64)
+                found.append(TokenScores(token_ids, torch.zeros(len(sent)), fault=fault))
+            else:
+                found.append(self._shared_out(sent, cut, ends, scores[row].logp.float().cpu()))
+        return found
 
     def _prompt(self, row: Mapping[str, Any], prompt: Sequence[int]) -> list[int]:
         written = row.get("prompt")

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,7 +13,9 @@ import httpx
 import tenacity
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.reply import read_reply
+from rlkd.teacher.threads import Threads, result_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class ServerTeacher(Teacher):
     """
 
     scores_at: frozenset[float] = frozenset({1.0})
+    computes_here = False
 
     def __init__(
         self,
@@ -96,8 +98,8 @@ class ServerTeacher(Teacher):
         self._canary_every, self._canary = canary_every, None
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="teacher")
-        self._warned = threading.Lock()
+        self._threads = Threads(concurrency, "teacher-request")
+        self._warned, self._given_up = threading.Lock(), threading.Event()
         self.retries, self._spent = 0, Usage()
         self.usage = self._spent
 
@@ -145,12 +147,9 @@ class ServerTeacher(Teacher):
                     f"row {number} has an empty prompt: nothing predicts the first token of its "
                     "answer. Give the tokenizer a BOS token, or the row a prompt."
                 )
+        self._given_up.clear()
         if self._canary is None:
-            self._canary = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
-        for prompt, answer in zip(prompt_ids, completion_ids, strict=True):
-            if len(answer):
-                self._spent.rows += 1
-                self._spent.tokens += len(prompt) + len(answer)
+            self._canary = self._sing()
         # Longest first: the last to come back is then a short one.
         order = sorted(
             range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]) - len(completion_ids[i])
@@ -159,16 +158,22 @@ class ServerTeacher(Teacher):
             i: self._threads.submit(self._score_one, prompt_ids[i], completion_ids[i])
             for i in order
         }
+        scores = []
         try:
-            return [futures[i].result() for i in range(len(prompt_ids))]
+            for i, (prompt, answer) in enumerate(zip(prompt_ids, completion_ids, strict=True)):
+                scores.append(result_of(futures[i], self._look, every_s=0.5))
+                if len(answer):
+                    self._spent.rows += 1
+                    self._spent.tokens += len(prompt) + len(answer)
         finally:
             for future in futures.values():
                 future.cancel()
+        return scores
 
     def after_update(self, step: int) -> None:
         if self._canary is None or not self._canary_every or step % self._canary_every:
             return
-        now = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
+        now = self._sing()
         moved = (now.logp - self._canary.logp).abs().max().item()
         if not moved <= _CANARY_TOLERANCE:
             raise TeacherError(
@@ -178,8 +183,28 @@ class ServerTeacher(Teacher):
                 "with and resume."
             )
 
+    def _sing(self) -> TokenScores:
+        """The canary's scores.
+
+        Raises:
+            TeacherError: they are none.
+        """
+        scored = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
+        fault = fault_of(self.name, scored, self._canary_ids[1:], "of the canary")
+        if fault is not None:
+            raise TeacherError(fault)
+        return scored
+
+    def _look(self) -> None:
+        if self._given_up.is_set():
+            raise TeacherError(f"{self.name} is not asked any longer")
+
+    def give_up(self) -> None:
+        self._given_up.set()
+
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.give_up()
+        self._threads.close()
         self._http.close()
 
     def _score_one(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
@@ -194,7 +219,7 @@ class ServerTeacher(Teacher):
             "add_special_tokens": False,
         }
         reply = self._ask("POST", "/v1/completions", body)
-        return _read(reply, len(prompt), answer, self.name)
+        return read_reply(reply, len(prompt), answer, self.name)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of one request, asked again with longer and longer pauses while the server is
@@ -206,13 +231,19 @@ class ServerTeacher(Teacher):
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Unreachable),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=15.0),
-            stop=tenacity.stop_after_delay(self._patience),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_delay(self._patience),
+                tenacity.stop_when_event_set(self._given_up),
+            ),
+            sleep=tenacity.sleep_using_event(self._given_up),
             before_sleep=self._say_that_it_waits,
             reraise=True,
         )
         try:
             return retrying(self._ask_once, method, path, body)
         except Unreachable as error:
+            if self._given_up.is_set():
+                raise TeacherError(f"{self.name} is not asked any longer: {error}") from error
             raise TeacherError(
                 f"{self.name} did not answer for {self._patience:g} seconds: {error}. Start it "
                 "again and resume the run; `patience` is how long it is waited for."
@@ -242,29 +273,6 @@ class ServerTeacher(Teacher):
                 "%s does not answer (%s); asking again for %g seconds",
                 self.name, error, self._patience,
             )  # fmt: skip
-
-
-def _read(reply: dict[str, Any], prompt: int, answer: Sequence[int], name: str) -> TokenScores:
-    """The scores of the answer in a reply; `prompt`: tokens before it."""
-    try:
-        entries = reply["choices"][0]["prompt_logprobs"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise TeacherError(f"{name} sent no prompt_logprobs: {str(reply)[:300]}") from error
-    if entries is None or len(entries) != prompt + len(answer):
-        raise TeacherError(
-            f"{name} scored {len(entries or [])} tokens where {prompt + len(answer)} were sent: it "
-            "added or dropped some (a BOS token, a limit on the length)"
-        )
-    echoed, logp = [], []
-    for place, sent in enumerate(answer, start=prompt):
-        entry = entries[place] or {}
-        # With prompt_logprobs 0 an entry holds the token itself; a tie may add another.
-        scored = entry.get(str(sent))
-        token = sent if scored is not None else next((int(key) for key in entry), -1)
-        echoed.append(token)
-        value = scored.get("logprob") if isinstance(scored, dict) else None
-        logp.append(float("nan") if value is None else float(value))
-    return TokenScores(torch.tensor(echoed, dtype=torch.int64), torch.tensor(logp))
 
 
 def _shown(url: str) -> str:

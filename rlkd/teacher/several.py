@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage
+from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage, fault_of
 
 
 class Several(Teacher):
@@ -26,6 +26,7 @@ class Several(Teacher):
             "temperature", {name: t.temperature for name, t in self.teachers.items()}
         )
         self.shares_student = any(t.shares_student for t in self.teachers.values())
+        self.computes_here = any(t.computes_here for t in self.teachers.values())
         ends = {t.end_token_ids for t in self.teachers.values() if t.end_token_ids}
         self.end_token_ids = frozenset().union(*ends)
 
@@ -60,6 +61,10 @@ class Several(Teacher):
             for place, teacher in enumerate(self.teachers.values())
             for word, piece in teacher.learnt().items()
         }
+
+    def give_up(self) -> None:
+        for teacher in self.teachers.values():
+            teacher.give_up()
 
     def close(self) -> None:
         for teacher in self.teachers.values():
@@ -152,18 +157,26 @@ class Mixed(Several):
             name: teacher.score_rows(rows, prompt_ids, completion_ids, temperature)
             for name, teacher in self.teachers.items()
         }
-        mixed = []
-        for place, sent in enumerate(completion_ids):
-            parts = []
-            for name, scores in said.items():
-                if len(scores) != len(completion_ids) or (
-                    scores[place].token_ids.tolist() != list(sent)
-                ):
-                    raise TeacherError(f"{name} scored other tokens than were sent, row {place}")
-                parts.append(scores[place].logp.float().cpu() + math.log(self.weights[name]))
-            logp = torch.logsumexp(torch.stack(parts), 0)
-            mixed.append(TokenScores(torch.tensor(list(sent), dtype=torch.int64), logp))
-        return mixed
+        for name, scores in said.items():
+            if len(scores) != len(completion_ids):
+                raise TeacherError(
+                    f"{name} was asked for {len(completion_ids)} and scored {len(scores)}"
+                )
+        return [
+            self._mixture(row, sent, {name: scores[row] for name, scores in said.items()})
+            for row, sent in enumerate(completion_ids)
+        ]
+
+    def _mixture(
+        self, row: int, sent: Sequence[int], said: Mapping[str, TokenScores]
+    ) -> TokenScores:
+        token_ids, parts = torch.tensor(list(sent), dtype=torch.int64), []
+        for name, scored in said.items():
+            fault = fault_of(name, scored, sent, f"in row {row}")
+            if fault is not None:  # of one of them: the mixture is not known
+                return TokenScores(token_ids, torch.zeros(len(sent)), fault=fault)
+            parts.append(scored.logp.float().cpu() + math.log(self.weights[name]))
+        return TokenScores(token_ids, torch.logsumexp(torch.stack(parts), 0))
 
 
 def _one(what: str, values: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ class Wrapping(Teacher):
         self.end_token_ids = inner.end_token_ids
         self.scores_at = inner.scores_at
         self.shares_student = inner.shares_student
+        self.computes_here = inner.computes_here
 
     @property
     def usage(self) -> Usage | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -38,6 +39,9 @@ class Wrapping(Teacher):
 
     def learnt(self) -> Mapping[str, Any]:
         return self.inner.learnt()
+
+    def give_up(self) -> None:
+        self.inner.give_up()
 
     def close(self) -> None:
         self.inner.close()

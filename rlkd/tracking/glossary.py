@@ -221,7 +221,20 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         " needed, advantages, and cutting the batch up",
         "seconds",
     ),
-    "train/time/teacher": ("of that: the teacher's scores", "seconds; only with a teacher"),
+    "train/time/teacher": (
+        "of that: the teacher's scores, or where it is asked ahead (teacher.overlap) the wait for"
+        " what is not there yet when the rewards are",
+        "seconds; only with a teacher",
+    ),
+    "train/overlap/teacher_seconds": (
+        "what the teacher worked per step in all, beside other work too; mean over ranks, no part"
+        " of train/time/step",
+        "seconds; only with a teacher that is asked ahead",
+    ),
+    "train/overlap/hidden": (
+        "share of that in which nothing waited for it",
+        "0 to 1; near 1: the teacher costs no time",
+    ),
     "train/time/forward": ("of that: the student's forward pass and the loss", "seconds"),
     "train/time/backward": (
         "of that: the backward pass, with what DDP or FSDP exchanges in it",
@@ -312,6 +325,11 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "log π_S − log π_T beyond RLAD's ±`clamp_bound`, log π_T − log π_old beyond the others' "
         "±`gap_bound`",
         "RLAD: high, the teacher's factor has no gradient there; the others: near 0",
+    ),
+    "train/teacher/masked_rows": (
+        "answers of a batch, all ranks, whose scores cannot be right and which are left out whole;"
+        " they are in bad_scores-rank*.jsonl",
+        "count; 0; only with teacher.on_bad_scores mask",
     ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
     "train/teacher/prefers_right": (

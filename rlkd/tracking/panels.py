@@ -12,7 +12,7 @@ SECTIONS = (
     ("Clipping", ("train/clip_ratio/", "train/first_update/")),
     ("Optimiser", ("train/loss", "train/grad_norm", "train/learning_rate", "train/aux_loss")),
     ("Time and progress", ("train/step_time", "train/time/", "train/num_tokens", "train/epoch",
-                           "train/tracking/", "train/memory")),
+                           "train/tracking/", "train/memory", "train/overlap/")),
 )  # fmt: skip
 """Heading -> beginnings of the names under it."""
 OTHER = "Other"

@@ -1,7 +1,7 @@
 """What the trainer does otherwise where an algorithm compares student and teacher over the whole
 vocabulary: the hidden states of passes that are made anyway are kept for the loss."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +11,7 @@ from torch import Tensor
 from rlkd.batch import Distributions, TokenBatch
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
-from rlkd.teacher.base import (
-    DistributionTeacher,
-    Teacher,
-    TeacherError,
-    pad_hidden,
-    pad_scores,
-    score_padded,
-)
+from rlkd.teacher.base import DistributionTeacher, TeacherError
 from rlkd.teacher.local import head_settings
 
 CHECKED_TOKENS = 32
@@ -68,29 +61,6 @@ class WholeVocabulary:
                 "may hold a part of it; this is not tried. Launch with DDP (torchrun), or choose "
                 "an algorithm that learns from sampled tokens"
             )
-
-    # -- the teacher --------------------------------------------------------------------------
-
-    def _teacher_scores(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        prompts: Sequence[Sequence[int]],
-        completions: Sequence[Sequence[int]],
-        output: dict[str, Any],
-        temperature: float,
-    ) -> Tensor:
-        """The teacher's log-probs, (B, T); its hidden states go into `output` where the algorithm
-        reads them."""
-        this: Any = self
-        teacher: Teacher = this.teacher
-        like_BT = output["completion_ids"]
-        if not this.algorithm.needs_distribution:
-            return score_padded(teacher, prompts, completions, like_BT, temperature, rows)
-        assert isinstance(teacher, DistributionTeacher)
-        scores = teacher.score_with_hidden(prompts, completions, temperature)
-        logp_BT = pad_scores(teacher, scores, completions, like_BT)
-        output["teacher_hidden_BTH"] = pad_hidden(scores, like_BT.shape[1]).to(like_BT.device)
-        return logp_BT
 
     # -- the student --------------------------------------------------------------------------
 

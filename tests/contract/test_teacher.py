@@ -199,14 +199,30 @@ def test_padding_scores_zero():
         ),
         (
             lambda rows: [TokenScores(rows[0].token_ids, rows[0].logp * math.nan), *rows[1:]],
-            "log-probability of inf in row 0",
+            "log-probability of nan in row 0",
         ),
         (
             lambda rows: [*rows[:2], TokenScores(rows[2].token_ids, rows[2].logp + 2.0)],
             "log-probability of 0.5 in row 2",
         ),
+        (
+            lambda rows: [rows[0], TokenScores(rows[1].token_ids, rows[1].logp[:-1]), rows[2]],
+            "gave 7 scores for the 8 tokens that were sent, in row 1",
+        ),
+        (
+            lambda rows: [TokenScores(rows[0].token_ids, rows[0].logp - math.inf), *rows[1:]],
+            r"rules out every token of an answer \(−inf\), in row 0",
+        ),
+        (
+            lambda rows: [
+                rows[0],
+                TokenScores(rows[1].token_ids, rows[1].logp, fault="gone"),
+                rows[2],
+            ],
+            "^gone$",
+        ),
     ],
-    ids=["missing row", "other tokens", "nan", "above zero"],
+    ids=["missing row", "other tokens", "nan", "above zero", "too few", "all -inf", "known"],
 )
 def test_scores_that_cannot_be_right_are_refused(change, message):
     with pytest.raises(TeacherError, match=message):
@@ -215,10 +231,12 @@ def test_scores_that_cannot_be_right_are_refused(change, message):
 
 def test_minus_infinity_is_a_score():
     def change(rows):
-        return [TokenScores(rows[0].token_ids, rows[0].logp - math.inf), *rows[1:]]
+        rows[0].logp[0] = -math.inf
+        rows[2].logp[:] = -math.inf  # an answer of one token
+        return rows
 
     padded = score_padded(Scripted(change), PROMPTS, ANSWERS, LIKE, 1.0)
-    assert padded[0, 0] == -math.inf
+    assert padded[0, 0] == padded[2, 0] == -math.inf
 
 
 # -- the self-check at run start ------------------------------------------------------------------
@@ -266,3 +284,54 @@ def test_the_check_finds_a_teacher_that_reads_one_position_off(sampled):
 def test_answers_too_short_to_shuffle_are_not_judged(student):
     teacher = LocalTeacher.from_pretrained(student)
     assert check_alignment(teacher, [[4]], [[5, 1]], 1.0) is None
+    assert check_alignment(teacher, [[4]], [[]], 1.0) is None
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 0.5, -math.inf])
+def test_but_their_scores_must_be_scores(wrong):
+    def change(rows):
+        return [TokenScores(rows[0].token_ids, torch.full_like(rows[0].logp, wrong))]
+
+    with pytest.raises(TeacherError, match=r"log-probability of|rules out every token"):
+        check_alignment(Scripted(change), [[4]], [[5, 1]], 1.0)
+
+
+def test_the_check_compares_what_is_echoed(sampled):
+    def change(rows):
+        return [TokenScores(row.token_ids.flip(0), row.logp) for row in rows]
+
+    with pytest.raises(TeacherError, match="scored other tokens than were sent, in row 0"):
+        check_alignment(Scripted(change), *sampled, 1.0)
+
+
+class MixesUp(LocalTeacher):
+    """Gives each row the scores of the next one, and echoes what was sent."""
+
+    def score(self, prompt_ids, completion_ids, temperature):
+        rows = super().score(prompt_ids, completion_ids, temperature)
+        moved = [*rows[1:], *rows[:1]]
+        return [
+            TokenScores(row.token_ids, other.logp) for row, other in zip(rows, moved, strict=True)
+        ]
+
+
+class Forgetful(LocalTeacher):
+    """Is not the same each time."""
+
+    def score(self, prompt_ids, completion_ids, temperature):
+        rows = super().score(prompt_ids, completion_ids, temperature)
+        noise = [torch.rand_like(row.logp) for row in rows]
+        return [TokenScores(r.token_ids, r.logp - n) for r, n in zip(rows, noise, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [MixesUp, Forgetful])
+def test_the_check_finds_a_teacher_that_scores_an_answer_otherwise_alone(kind, sampled):
+    """Over all rows its means are those of a sound one."""
+    prompts, answers = sampled
+    chosen = [i for i, ids in enumerate(answers) if len(set(ids)) >= 4 and len(ids) >= 8][:6]
+    assert len(chosen) >= 4
+    rows = [prompts[i] for i in chosen], [answers[i][:8] for i in chosen]
+    torch.manual_seed(0)
+    with pytest.raises(TeacherError, match=r"scores answer . alone otherwise than among others"):
+        check_alignment(kind.from_pretrained(str(MODELS / "tiny_teacher")), *rows, 1.0)
+    assert check_alignment(LocalTeacher.from_pretrained(str(MODELS / "tiny_teacher")), *rows, 1.0)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from rlkd import generation
+from rlkd import RLAD, Trainer, generation
 from rlkd.config import ConfigError, load
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.server import ServerTeacher
 from tests.conftest import WORDS, make_model
+from tests.parity.test_trl import arguments, reward
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
@@ -152,3 +153,48 @@ def check(teacher, local, prompts, answers) -> None:
     for answer, one, two in zip(answers, found, wanted, strict=True):
         assert one.token_ids.tolist() == answer
         torch.testing.assert_close(one.logp, two.logp, rtol=0, atol=1e-3)
+
+
+def test_a_training_goes_on_with_a_server_that_was_killed_and_started_again(
+    folder, student, prompts, tmp_path
+):
+    """With the numbers of a local teacher, up to what float32 kernels differ by."""
+
+    def trained(teacher, function=reward):
+        trainer = Trainer(
+            student, function, arguments(tmp_path, max_steps=4), prompts,
+            algorithm=RLAD(), teacher=teacher, teacher_check="warn",
+        )  # fmt: skip
+        trainer.train()
+        lines = [line for line in trainer.state.log_history if "loss" in line]
+        return [(line["loss"], line["teacher/gap"]) for line in lines]
+
+    wanted = trained(LocalTeacher.from_pretrained(folder, dtype="float32"))
+    port, done = free_port(), threading.Event()
+    calls, again, restarts = [], [], []
+
+    def restart() -> None:
+        with serving(folder, port) as second:
+            again.append(second)
+            done.wait(START)
+
+    def killing(completions, **columns):
+        calls.append(1)
+        if len(calls) == 3:  # in the third step, while the teacher is asked
+            kill(process)
+            restarts.append(threading.Thread(target=restart))
+            restarts[0].start()
+        return reward(completions)
+
+    with serving(folder, port) as process:
+        teacher = ServerTeacher(f"http://127.0.0.1:{port}", tokenizer=folder, patience=2 * START)
+        try:
+            found = trained(teacher, killing)
+        finally:
+            done.set()
+            teacher.close()
+            for thread in restarts:
+                thread.join(60)
+    assert len(found) == 4
+    assert teacher.retries > 0
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(wanted), rtol=0, atol=2e-3)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 TIMES = ("seconds", "train/step_time", "step_time", "total_flos", "_current_train_step_time")
-MEASURED = ("time/", "memory/", "train/time/", "train/memory/")
+MEASURED = ("time/", "memory/", "overlap/", "train/time/", "train/memory/", "train/overlap/")
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

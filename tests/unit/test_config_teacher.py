@@ -4,6 +4,7 @@ import pytest
 
 from rlkd import config as configs
 from rlkd.config import ConfigError
+from rlkd.config.help import describe_fields
 from rlkd.config.teacher import build_teacher, check_teacher
 from rlkd.door import check_model_folder
 from rlkd.teacher import quantized
@@ -118,3 +119,47 @@ def test_weights_that_cannot_be_quantised_here(method, installed, gpu, message, 
 def test_weights_are_in_one_place(key):
     with pytest.raises(ConfigError, match="keep one"):
         read("--teacher.offload=true", f"--teacher.{key}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{use: 'rlkd.teacher.inner:SelfTeacher', overlap: on}",
+            r"teacher\.use: .*SelfTeacher' scores with the student's own weights.*auto or off",
+        ),
+        (
+            "{use: 'rlkd.teacher.privileged:Privileged', template: '{prompt}{answer}', overlap: on,"
+            " inner: {use: 'rlkd.teacher.inner:AdapterOff'}}",
+            r"teacher\.inner\.use: .*AdapterOff' scores with the student's own weights",
+        ),
+        (
+            "{use: 'rlkd.teacher.privileged:Privileged', template: '{prompt}{answer}',"
+            " inner: {path: configs/models/tiny_teacher, on_bad_scores: mask}}",
+            r"teacher\.inner\.on_bad_scores: .*ignored. Write teacher\.on_bad_scores",
+        ),
+        (
+            "{use: 'rlkd.teacher.several:Mixed', teachers: {a: {path: configs/models/tiny_teacher,"
+            " check: warn}, b: {path: configs/models/tiny_teacher}}}",
+            r"teacher\.teachers\.a\.check: .*ignored",
+        ),
+    ],
+)
+def test_how_a_teacher_is_asked_is_said_once_and_where_it_can_be(text, message):
+    with pytest.raises(ConfigError, match=message):
+        check_teacher(block(text), check_model_folder)
+
+
+def test_how_a_teacher_is_asked_stands_in_both_kinds_of_block():
+    assert read().teacher.overlap == "auto"
+    assert read("--teacher.overlap=on", "--teacher.on_bad_scores=mask").teacher.overlap == "on"
+    made = block("{use: 'rlkd.teacher.inner:SelfTeacher', overlap: off, on_bad_scores: mask}")
+    assert (made.overlap, made.on_bad_scores, made.settings) == ("off", "mask", {})
+    with pytest.raises(ConfigError, match=r"teacher\.overlap"):
+        read("--teacher.overlap=maybe")
+
+
+def test_the_help_of_both_blocks_says_it():
+    text = describe_fields()
+    for name in ("check", "overlap", "on_bad_scores"):
+        assert text.count(f"  teacher.{name}: one of ") == 2

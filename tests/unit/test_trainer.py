@@ -44,6 +44,16 @@ class Echo(Teacher):
         ]
 
 
+class AfterTheFirst(Echo):
+    """Scores the first token of each answer -1."""
+
+    def score(self, prompt_ids, completion_ids, temperature):
+        scores = super().score(prompt_ids, completion_ids, temperature)
+        for scored in scores:
+            scored.logp[:1] = -1.0
+        return scores
+
+
 # -- the door -------------------------------------------------------------------------------------
 
 
@@ -141,7 +151,8 @@ def test_a_failed_check_stops_warns_or_is_left_out(student, prompts, tmp_path, c
     with pytest.raises(TeacherError, match=r"no likelier to echo .* check to warn"):
         run("error")
     with caplog.at_level(logging.WARNING):
-        assert len(run("warn")) == 4  # written, shifted, shuffled; then the scores themselves
+        # Written, four of them alone, shifted, shuffled; then the scores themselves.
+        assert len(run("warn")) == 8
     assert "no likelier to echo" in caplog.text
     assert len(run("off")) == 1
 
@@ -309,9 +320,10 @@ def trained(student, prompts, tmp_path, algorithm, teacher, more=None):
 
 @pytest.mark.parametrize("teacher_value", [-1.0, -math.inf])
 def test_alpha_one_is_grpo_bit_for_bit(teacher_value, student, prompts, tmp_path):
+    """Also where the teacher rules out every token but the first of each answer."""
     grpo = GRPO(beta=0.0, clip_high=0.28, advantage_scale="population_std")
     want = trained(student, prompts, tmp_path, grpo, None)
-    got = trained(student, prompts, tmp_path, RLAD(alpha=1.0), Echo(teacher_value))
+    got = trained(student, prompts, tmp_path, RLAD(alpha=1.0), AfterTheFirst(teacher_value))
     for key, value in want.items():
         assert torch.equal(got[key], value), key
 

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from rlkd.config.schema.base import Block, Dtype
-from rlkd.config.schema.objective import AlgorithmBlock
+from rlkd.config.schema.base import Block, Dtype, SettingsBlock
 
 
 class Lora(Block):
@@ -34,8 +33,8 @@ class Model(Block):
     """Handed to the tokenizer's chat template (`enable_thinking: false`)."""
 
 
-class Teacher(Block):
-    """A frozen model of its own beside the student."""
+class FrozenModel(Block):
+    """Abstract: a model and how its weights are held."""
 
     path: str = Field(min_length=1)
     """Folder of the model and its tokenizer, which must number tokens as the student's does."""
@@ -43,8 +42,6 @@ class Teacher(Block):
     """Number format of the weights."""
     temperature: float | None = Field(default=None, gt=0)
     """Temperature at which the teacher scores; null: the student's sampling temperature."""
-    check: Literal["error", "warn", "off"] = "error"
-    """What a failed check of the teacher at the start of the run does."""
     chunk_tokens: int = Field(default=1024, gt=0)
     """Tokens whose logits exist at once (memory: chunk_tokens x vocabulary x 4 bytes)."""
     quantization: Literal["bitsandbytes_8bit", "bitsandbytes_4bit", "torchao_int8"] | None = None
@@ -54,6 +51,27 @@ class Teacher(Block):
     """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
     offload: bool = False
     """Keep the weights in the machine's memory, on the device only while they score."""
+
+
+class Asked(Block):
+    """Abstract: how a run's teacher is asked, wherever it lives."""
+
+    check: Literal["error", "warn", "off"] = "error"
+    """What a failed check of the teacher at the start of the run does."""
+    overlap: Literal["auto", "on", "off"] = "auto"
+    """When the teacher scores: `on`, while the rewards are computed, on a thread of its own; `off`,
+    after them; `auto`, `on` where it takes no processor time here (a server). A teacher on this
+    machine shares the cores with the rewards then, and needs its memory beside the student's. The
+    numbers are the same."""
+    on_bad_scores: Literal["stop", "mask"] = "stop"
+    """What scores do that cannot be right: NaN, above 0, -inf for a whole answer, missing, of other
+    tokens. `stop` ends the run; `mask` takes such answers whole out of the loss, but for a batch
+    without a good one, or more than a quarter of the answers of 5 batches. Either way they are kept
+    in bad_scores-rank*.jsonl in the run's folder."""
+
+
+class Teacher(Asked, FrozenModel):
+    """A frozen model of its own beside the student."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "Teacher":
@@ -66,14 +84,12 @@ class Teacher(Block):
         return self
 
 
-class OtherTeacher(AlgorithmBlock):
+class OtherTeacher(Asked, SettingsBlock):
     """A teacher that lives elsewhere, or is made of others."""
 
     use: str
     """A class of rlkd.teacher or your own, as module:name (`rlkd.teacher.inner:AdapterOff`). Its
     arguments are the further keys; one that is a teacher is a block like this one or with path."""
-    check: Literal["error", "warn", "off"] = "error"
-    """What a failed check of the teacher at the start of the run does."""
 
 
 def _kind_of_teacher(value: Any) -> str:

@@ -1,0 +1,123 @@
+"""What a teacher says that cannot be right: kept in a file for a person, counted, and too much of
+it ends the run."""
+
+import json
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlkd.teacher.base import TeacherError, TokenScores
+
+BATCHES = 5
+"""Batches over which the share of answers without scores is taken."""
+SHARE = 0.25
+"""Most of them that may go without: of the answers of that many batches."""
+KEPT = 100
+"""Answers that one process writes down at most."""
+
+
+class BadScores:
+    """The answers of a run that its teacher gave no sound scores. A piece of a checkpoint.
+
+    Args:
+        folder: of the file; it is made with the first answer.
+        rank: this process's.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.folder, self._rank = folder, rank
+        self._kept = 0
+        self._recent: deque[tuple[int, int]] = deque(maxlen=BATCHES)
+
+    @property
+    def path(self) -> Path:
+        """One line of JSON an answer."""
+        return self.folder / f"bad_scores-rank{self._rank}.jsonl"
+
+    def keep(
+        self,
+        step: int,
+        faults: Mapping[int, str],
+        rows: Sequence[Mapping[str, Any]],
+        completion_ids: Sequence[Sequence[int]],
+        completions: Sequence[str],
+        scores: Sequence[TokenScores],
+    ) -> str:
+        """Write these answers down; returns where, in words.
+
+        Args:
+            step: the optimiser step in work.
+            faults: what is wrong, by row.
+            completions: the answers' texts.
+            scores: what the teacher said; a row of its own for each answer, or none is written.
+        """
+        said = scores if len(scores) == len(completion_ids) else [None] * len(completion_ids)
+        lines = [
+            json.dumps(
+                {
+                    "step": step,
+                    "row": row,
+                    "reason": reason,
+                    "prompt": rows[row].get("prompt"),
+                    "completion": completions[row],
+                    "completion_ids": list(completion_ids[row]),
+                    **_said(said[row]),
+                },
+                ensure_ascii=False,
+            )
+            for row, reason in list(faults.items())[: max(0, KEPT - self._kept)]
+        ]
+        self._kept += len(lines)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        except OSError as error:  # of a fault that is told anyway
+            return f"{self.path} could not be written ({error})"
+        return str(self.path)
+
+    def count(self, bad: int, rows: int) -> str | None:
+        """Count a training batch, over all ranks; returns why the run must end, None: it goes on.
+
+        Args:
+            bad: answers without sound scores.
+            rows: answers that scores were asked for.
+        """
+        if rows and bad == rows:
+            return f"not one of the {rows} answers of a batch has sound scores"
+        self._recent.append((bad, rows))
+        left_out, seen = (sum(column) for column in zip(*self._recent, strict=True))
+        whole = seen / len(self._recent) * BATCHES
+        if left_out > SHARE * whole:
+            return (
+                f"{left_out} of the last {seen} answers had no sound scores, more than {SHARE:.0%} "
+                f"of those of {BATCHES} batches"
+            )
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """See rlkd.checkpoints.pieces.Piece."""
+        return {"recent": list(self._recent)}
+
+    def restore(self, state: dict[str, Any]) -> str:
+        """See rlkd.checkpoints.pieces.Piece."""
+        self._recent = deque((tuple(pair) for pair in state["recent"]), maxlen=BATCHES)
+        return f"{sum(bad for bad, _ in self._recent)} answers of late without the teacher's scores"
+
+
+def raise_too_many(name: str, why: str, path: Path) -> None:
+    """Raises TeacherError."""
+    raise TeacherError(
+        f"{name}: {why}. on_bad_scores is mask, which is for single answers; what is left would be "
+        f"another run than was asked for. The answers: {path}"
+    )
+
+
+def _said(scored: TokenScores | None) -> dict[str, Any]:
+    if scored is None:
+        return {}
+    # NaN and infinities as words: JSON has none.
+    logp = [x if math.isfinite(x) else str(x) for x in scored.logp.float().tolist()]
+    return {"scored_ids": scored.token_ids.tolist(), "logp": logp}

@@ -1,0 +1,151 @@
+"""What the trainer does with its teacher: meets it, and judges what it says before a loss does."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlkd.teacher.attach import FollowsStudent, attach
+from rlkd.teacher.base import (
+    Student,
+    Teacher,
+    TeacherError,
+    TokenScores,
+    faults_of,
+    pad_hidden,
+    pad_scores,
+)
+from rlkd.training.asking import Asking, Request
+from rlkd.training.bad_scores import BadScores, raise_too_many
+from rlkd.training.phases import in_phase
+
+logger = logging.getLogger(__name__)
+
+
+class Teaching(Asking):
+    """Mixin before TRL's trainer: its teacher, and what its scores become."""
+
+    def _start_teaching(
+        self,
+        teacher: Teacher | PreTrainedModel | str | None,
+        check: str,
+        overlap: str,
+        on_bad_scores: str,
+    ) -> None:
+        """In the trainer's own __init__, after TRL's.
+
+        Raises:
+            TeacherError: the teacher cannot score this student, or not while others work.
+        """
+        for name, given, known in (
+            ("teacher_overlap", overlap, ("auto", "on", "off")),
+            ("on_bad_scores", on_bad_scores, ("stop", "mask")),
+        ):
+            if given not in known:
+                raise ValueError(f"{name} is {given!r}; it is {', '.join(known)}")
+        self.teacher = self._attach(teacher)
+        self._teacher_check, self._masks_bad = check, on_bad_scores == "mask"
+        self._overlaps = self.teacher is not None and self._is_ahead(self.teacher, overlap)
+
+    def _add_teaching(self) -> None:
+        """In the trainer's own __init__, when it has `pieces`."""
+        this = self._this
+        folder = Path(this.args.output_dir)
+        self.bad_scores = BadScores(folder, this.accelerator.process_index)
+        if self.teacher is None:
+            return
+        this.add_callback(FollowsStudent(self.teacher))
+        this.pieces.add("bad_scores", self.bad_scores)
+        for name, piece in self.teacher.learnt().items():
+            this.pieces.add(f"teacher_{name}", piece)
+
+    def _attach(self, teacher: Teacher | PreTrainedModel | str | None) -> Teacher | None:
+        if teacher is None:
+            return None
+        this = self._this
+        if this._is_vlm:
+            raise TeacherError("a teacher scores text only; this student also reads images")
+        model = this.accelerator.unwrap_model(this.model)
+        student = Student(model, this._tokenizer, this.chat_template_kwargs)
+        attached = attach(teacher, student, frozenset(this.eos_token_ids), this.accelerator.device)
+        attached.temperature_at(this.temperature)
+        return attached
+
+    # -- what comes of it ---------------------------------------------------------------------
+
+    @in_phase("teacher")
+    def _ask_teacher(self, output: dict[str, Any]) -> None:
+        """Put the scores of this rank's answers into TRL's batch; none where the algorithm in force
+        has no use for them. The check at the start of the run comes first in any case: a teacher
+        that a later phase will need fails now or never."""
+        if self._asked is None:
+            return
+        request, future = self._asked
+        scores = self._wait_for(future) if future is not None else self._score(request)
+        self._asked = None
+        self._teacher_check = "off"
+        if scores is None:
+            return
+        like_BT, bad = output["completion_ids"], self._find_bad(request, scores)
+        if self._masks_bad:
+            self._mask(output, bad, sum(map(bool, request.answers)))
+        teacher = cast(Teacher, self.teacher)
+        output["teacher_per_token_logps"] = pad_scores(
+            teacher, scores, request.answers, like_BT, left_out=bad
+        )
+        if request.hidden:
+            hidden_BTH = pad_hidden(scores, like_BT.shape[1], left_out=bad)
+            output["teacher_hidden_BTH"] = hidden_BTH.to(like_BT.device)
+
+    def _find_bad(self, request: Request, scores: Sequence[TokenScores]) -> dict[int, str]:
+        """What is wrong, by row; kept in a file.
+
+        Raises:
+            TeacherError: something is, and that ends the run.
+        """
+        this, teacher = self._this, cast(Teacher, self.teacher)
+        faults = faults_of(teacher.name, scores, request.answers)
+        bad = {row: reason for row, reason in faults.items() if request.answers[row]}
+        if not bad:
+            return {}
+        texts = this._tokenizer.batch_decode(request.answers, skip_special_tokens=False)
+        step = this.state.global_step + 1
+        where = self.bad_scores.keep(step, bad, request.rows, request.answers, texts, scores)
+        reason = next(iter(bad.values()))
+        if not self._masks_bad:
+            raise TeacherError(f"{reason} (the answer and its scores: {where})")
+        logger.warning(
+            "step %d: %d of %d answers are left out, their scores cannot be right; the first: %s"
+            " They are in %s",
+            step, len(bad), len(request.answers), reason, where,
+        )  # fmt: skip
+        return bad
+
+    def _mask(self, output: dict[str, Any], bad: Mapping[int, str], rows: int) -> None:
+        """Take the rows out of the loss and of every mean over tokens, whole, as TRL takes
+        truncated ones. Their rewards stay in their groups' baselines. Every rank calls.
+
+        Raises:
+            TeacherError: they are too many, over all ranks.
+        """
+        this = self._this
+        mode, device = this._mode(), output["completion_mask"].device
+        counts = torch.tensor([len(bad), rows], device=device)
+        everywhere, asked = (int(x) for x in this._sum_over_ranks(counts).tolist())
+        this._metrics[mode]["teacher/masked_rows"].append(float(everywhere))
+        why = self.bad_scores.count(everywhere, asked) if mode == "train" else None
+        if why is not None:
+            raise_too_many(cast(Teacher, self.teacher).name, why, self.bad_scores.path)
+        if not everywhere:
+            return
+        for name in ("completion_mask", "tool_mask"):
+            if bad and name in output:
+                output[name][list(bad)] = 0
+        mask_BT: Tensor = output["completion_mask"]
+        if "tool_mask" in output:
+            mask_BT = mask_BT * output["tool_mask"]
+        output["num_items_in_batch"] = this.accelerator.gather(mask_BT.sum()).sum()

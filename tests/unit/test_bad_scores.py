@@ -1,0 +1,213 @@
+"""Scores that cannot be right: which rows are left out, of what, and when that is too much."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from rlkd import KDRL, OPD, RLAD, Trainer
+from rlkd.algorithms.gkd import GKD
+from rlkd.teacher.base import TeacherError, TokenScores, faults_of
+from rlkd.teacher.cached import Cached
+from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.several import Mixed
+from rlkd.training.bad_scores import BATCHES, KEPT, BadScores
+from tests.parity.test_trl import arguments, reward
+
+
+class Spoilt(LocalTeacher):
+    """A local teacher that says what is no score of some rows."""
+
+    rows = (2, 5)
+    value = math.nan
+
+    def _score(self, prompt_ids, completion_ids, temperature, keep_hidden):
+        scores = super()._score(prompt_ids, completion_ids, temperature, keep_hidden)
+        for row in self.rows:
+            if row < len(scores):
+                s = scores[row]
+                hidden = s.hidden_TH * self.value if s.hidden_TH is not None else None
+                scores[row] = TokenScores(s.token_ids, s.logp.abs() + 1 + self.value, hidden)
+        return scores
+
+
+def make(student, teacher, prompts, tmp_path, more=None, **given):
+    given = {"algorithm": RLAD(), "teacher_check": "off", "on_bad_scores": "mask"} | given
+    args = arguments(tmp_path, **(more or {}))
+    return Trainer(student, reward, args, prompts, teacher=teacher, **given)
+
+
+def spoilt(teacher, rows=(2, 5), value=math.nan):
+    made = Spoilt.from_pretrained(teacher)
+    made.rows, made.value = rows, value
+    return made
+
+
+def batch_of(trainer, prompts):
+    torch.manual_seed(0)
+    trainer.model.train()
+    return trainer._generate_and_score_completions([prompts[i // 4] for i in range(16)])
+
+
+@pytest.mark.parametrize("algorithm", [RLAD(), GKD()], ids=["scores", "whole vocabulary"])
+def test_a_bad_row_is_masked_whole_and_nothing_else_moves(
+    algorithm, student, teacher, prompts, tmp_path
+):
+    def batch(taught):
+        trainer = make(student, taught, prompts, tmp_path, algorithm=algorithm)
+        return trainer, batch_of(trainer, prompts)
+
+    _, sound = batch(LocalTeacher.from_pretrained(teacher))
+    trainer, found = batch(spoilt(teacher))
+    masks = sound["completion_mask"].clone()
+    masks[[2, 5]] = 0
+    assert torch.equal(found["completion_mask"], masks)
+    assert found["num_items_in_batch"] == masks.sum() < sound["num_items_in_batch"]
+    assert torch.equal(found["advantages"], sound["advantages"])  # its reward counts
+    others = [row for row in range(16) if row not in (2, 5)]
+    for name in ("teacher_per_token_logps", "teacher_hidden_BTH"):
+        if name in sound:
+            assert torch.equal(found[name][others], sound[name][others])
+            assert (found[name][[2, 5]] == 0).all()
+    assert ("teacher_hidden_BTH" in found) == isinstance(algorithm, GKD)
+    assert trainer._metrics["train"]["teacher/masked_rows"] == [2.0]
+
+
+@pytest.mark.parametrize("algorithm", [RLAD(), KDRL(), OPD()], ids=lambda a: type(a).__name__)
+def test_what_was_said_of_a_masked_row_is_nowhere_in_an_update(
+    algorithm, student, teacher, prompts, tmp_path
+):
+    def weights(value):
+        trainer = make(
+            student, spoilt(teacher, value=value), prompts, tmp_path, algorithm=algorithm
+        )
+        trainer.train()
+        return trainer.model.state_dict()
+
+    one, other = weights(math.nan), weights(0.5)
+    for name, weight in one.items():
+        assert torch.equal(weight, other[name])
+        assert weight.isfinite().all()
+
+
+def test_what_tools_wrote_is_masked_with_the_row(student, teacher, prompts, tmp_path):
+    trainer = make(student, spoilt(teacher), prompts, tmp_path)
+    trainer.model.train()
+    output = {
+        "completion_mask": torch.ones(4, 3, dtype=torch.int64),
+        "tool_mask": torch.tensor([[1, 0, 1]] * 4),
+    }
+    trainer._mask(output, {1: "no reason"}, 4)
+    assert output["tool_mask"].sum(-1).tolist() == [2, 0, 2, 2]
+    assert output["num_items_in_batch"] == 6
+
+
+def test_a_row_that_is_masked_anyway_is_not_looked_at(student, teacher, prompts, tmp_path):
+    """TRL masks it, so it is not sent; whatever comes back for it is nothing wrong."""
+
+    class Talkative(LocalTeacher):
+        def score(self, prompt_ids, completion_ids, temperature):
+            junk = TokenScores(torch.tensor([9]), torch.tensor([math.nan]))
+            scores = super().score(prompt_ids, completion_ids, temperature)
+            self.silent = [not ids for ids in completion_ids]
+            return [junk if none else s for s, none in zip(scores, self.silent, strict=True)]
+
+    taught = Talkative.from_pretrained(teacher)
+    more = {"mask_truncated_completions": True}
+    trainer = make(student, taught, prompts, tmp_path, more)
+    found = batch_of(trainer, prompts)
+    cut = [ids[-1] != 1 for ids in trainer._sampled_ids[1]]
+    assert taught.silent == cut
+    assert 0 < sum(cut) < 16
+    assert trainer._metrics["train"]["teacher/masked_rows"] == [0.0]
+    assert (found["completion_mask"].sum(-1) == 0).tolist() == cut
+
+
+def test_stop_names_the_file_with_the_answer(student, teacher, prompts, tmp_path):
+    trainer = make(student, spoilt(teacher), prompts, tmp_path, on_bad_scores="stop")
+    with pytest.raises(TeacherError, match=r"nan in row 2.* scores: .*bad_scores-rank0\.jsonl\)"):
+        trainer.train()
+    lines = [json.loads(line) for line in trainer.bad_scores.path.read_text().splitlines()]
+    assert [line["row"] for line in lines] == [2, 5]
+    first = lines[0]
+    assert first["step"] == 1
+    assert first["prompt"] == trainer._inputs[2]["prompt"]
+    assert first["completion_ids"] == first["scored_ids"] == trainer._sampled_ids[1][2]
+    assert first["completion"] == trainer._tokenizer.decode(first["completion_ids"])
+    assert first["logp"] == ["nan"] * len(first["logp"])
+    assert "log-probability of nan in row 2" in first["reason"]
+
+
+def test_only_stop_and_mask_are_known(student, teacher, prompts, tmp_path):
+    with pytest.raises(ValueError, match="on_bad_scores is 'ignore'; it is stop, mask"):
+        make(student, teacher, prompts, tmp_path, on_bad_scores="ignore")
+
+
+# -- how many are too many -------------------------------------------------------------------------
+
+
+def counted(tmp_path, *bad, rows=100):
+    counter = BadScores(tmp_path, 0)
+    return [counter.count(number, rows) is not None for number in bad]
+
+
+def test_more_than_a_quarter_of_five_batches_is_too_much(tmp_path):
+    assert BATCHES == 5
+    assert counted(tmp_path, 25, 25, 25, 25, 25, 25) == [False] * 6
+    assert counted(tmp_path, 25, 25, 25, 25, 26) == [False] * 4 + [True]
+    assert counted(tmp_path, 99, 26) == [False, False]
+    assert counted(tmp_path, 99, 27) == [False, True]
+    assert counted(tmp_path, 99, 0, 0, 0, 0, 99) == [False] * 6  # the first is forgotten
+    assert counted(tmp_path, 100) == [True]
+    assert counted(tmp_path, 0, rows=0) == [False]  # TRL masked them all
+    why = BadScores(tmp_path, 0).count(3, 3)
+    assert why == "not one of the 3 answers of a batch has sound scores"
+
+
+def test_a_resumed_run_remembers_the_batches_before(tmp_path):
+    first, second = BadScores(tmp_path, 0), BadScores(tmp_path, 0)
+    assert first.count(99, 100) is None
+    assert second.restore(first.state()) == "99 answers of late without the teacher's scores"
+    assert second.count(27, 100) == (
+        "126 of the last 200 answers had no sound scores, more than 25% of those of 5 batches"
+    )
+
+
+def test_the_file_ends_somewhere_and_a_full_disk_ends_nothing(tmp_path):
+    ids, rows = [[3]] * 150, [{"prompt": "p"}] * 150
+    scores = [TokenScores(torch.tensor([3]), torch.tensor([-math.inf]))] * 150
+    faults = dict.fromkeys(range(150), "why")
+    kept = BadScores(tmp_path / "run", 3)
+    assert kept.keep(1, faults, rows, ids, ["t"] * 150, scores) == str(kept.path)
+    kept.keep(2, faults, rows, ids, ["t"] * 150, scores)
+    lines = [json.loads(line) for line in kept.path.read_text().splitlines()]
+    assert len(lines) == KEPT == 100
+    assert lines[0]["logp"] == ["-inf"]
+    assert kept.path.name == "bad_scores-rank3.jsonl"
+    (tmp_path / "file").touch()
+    nowhere = BadScores(tmp_path / "file", 0)
+    assert "could not be written" in nowhere.keep(1, faults, rows, ids, ["t"] * 150, scores)
+
+
+# -- teachers made of others -----------------------------------------------------------------------
+
+
+def test_a_mixture_says_of_which_part_the_row_is_bad(teacher):
+    mixed = Mixed({"good": LocalTeacher.from_pretrained(teacher), "bad": spoilt(teacher, (1,))})
+    prompts, answers = [[4], [5], [6]], [[7, 8], [8, 9], [9, 7]]
+    scores = mixed.score(prompts, answers, 1.0)
+    assert [scored.fault is None for scored in scores] == [True, False, True]
+    assert faults_of("mixed", scores, answers) == {1: scores[1].fault}
+    assert "bad gave a log-probability of nan in row 1" in scores[1].fault
+
+
+def test_a_cache_remembers_sound_scores_only(teacher, tmp_path):
+    bad = spoilt(teacher, (1,))
+    cached = Cached(bad, str(tmp_path / "c.db"), of="t")
+    prompts, answers = [[4], [5], [6]], [[7, 8], [8, 9], [9, 7]]
+    bad.value = 1.0  # above 0
+    assert set(faults_of("c", cached.score(prompts, answers, 1.0), answers)) == {1}
+    bad.rows = ()
+    assert faults_of("c", cached.score(prompts, answers, 1.0), answers) == {}
+    assert (cached.hits, cached.misses) == (2, 4)
