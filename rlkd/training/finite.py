@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlkd.config import RunConfig
@@ -45,6 +46,8 @@ class FiniteUpdates:
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         # The last thing before the optimiser's step at which the norm over all ranks is known.
         norm = cast(Any, super())._get_grad_norm(model, grad_norm=grad_norm)
+        if isinstance(norm, DTensor):  # FSDP2: each rank holds a part of every gradient
+            norm = norm.full_tensor()
         losses, self._broken_losses = self._broken_losses, 0
         accelerator = cast(Any, self).accelerator
         if self.on_not_finite is None or getattr(accelerator, "scaler", None) is not None:
