@@ -25,6 +25,7 @@ class InnerTeacher(LocalTeacher):
     """
 
     shares_student = True
+    loads_model = False
     _scoring = False
 
     def __init__(

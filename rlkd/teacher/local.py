@@ -35,6 +35,7 @@ class LocalTeacher(DistributionTeacher):
     """
 
     offload = False
+    loads_model = True
     _placed = False
     _device: torch.device | None = None
 

@@ -25,11 +25,11 @@ from rlkd.training.stopped import Broken
 class FiniteUpdates:
     """Mixin before TRL's trainer: leaves out an update whose loss or gradient norm is not finite.
 
-    Guaranteed, and seen on one process and on two (DDP, gloo; tests/e2e/test_alarms.py): no weight
-    and no state of the optimiser changes at that step, on any rank; the step is counted, and the
-    learning rate's schedule and the data go on. Not seen: FSDP. Not so: DeepSpeed, which steps
-    inside its backward pass; a gradient scaler (float16), which leaves out such updates by itself
-    and is left alone.
+    Guaranteed, and seen on one process and on two (DDP, tests/e2e/test_alarms.py; FSDP2,
+    tests/e2e/test_sharded.py; gloo): no weight and no state of the optimiser changes at that step,
+    on any rank; the step is counted, and the learning rate's schedule and the data go on. A
+    gradient scaler (float16) leaves out such updates by itself and is left alone. DeepSpeed steps
+    inside its backward pass: there nothing can be left out, and the training ends (Broken).
     """
 
     on_not_finite: Callable[[list[str]], None] | None = None
@@ -62,7 +62,17 @@ class FiniteUpdates:
             model.zero_grad(set_to_none=True)  # the optimiser passes over what has no gradient
             self._loss_is_broken = bool(loss)
             cast(Any, self)._metrics["train"][LEFT_OUT].append(1.0)
-            self.on_not_finite([n for n, k in (("loss", loss), ("gradient", gradient)) if k])
+            names = [n for n, k in (("loss", loss), ("gradient", gradient)) if k]
+            self.on_not_finite(names)
+            if str(accelerator.distributed_type).endswith("DEEPSPEED"):
+                raise Broken(
+                    f"stopped in step {cast(Any, self).state.global_step + 1}: its"
+                    f" {' and '.join(names)} is NaN or infinite, and DeepSpeed has made the update"
+                    " already\n"
+                    "  why: the weights are spoilt, and saving them would spoil the run\n"
+                    "  do: --resume goes on from the last checkpoint, if there is one; lower"
+                    " optim.learning_rate or change model.dtype in a new run"
+                )
         return norm
 
     _loss_is_broken = False
