@@ -46,7 +46,7 @@ def updates(student, teacher, tmp_path_factory):
 
 
 ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad dapo",
-              "rlad arithmetic", "gkd", "opd_loss", "minillm", "grpo with ceeh-me",
+              "rlad arithmetic", "rlad with lora", "kdrl", "gkd", "opd_loss", "minillm", "grpo with ceeh-me",
               "grpo with ceeh-ea", "rlad with ceeh-me", "luffy", "sft-kd")  # fmt: skip
 
 
