@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,6 +114,11 @@ def check_sharding(config: "RunConfig", env: Mapping[str, str] | None = None) ->
             continuous_batching=bool(config.trl.get("use_transformers_continuous_batching")),
             goes_on_after_nan=config.run.on_nan == "warn",
         )
+        if sharding.is_deepspeed and find_spec("deepspeed") is None:
+            problems.append(
+                f"launch: {sharding.kind} was asked for, and the package deepspeed is missing.\n"
+                "  do: pip install deepspeed"
+            )
     if problems:
         raise together(problems, "launch")
 
