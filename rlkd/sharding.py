@@ -3,7 +3,7 @@
 FSDP and DeepSpeed ZeRO are the launch's: accelerate's configuration tells every process through its
 environment, and nothing of it stands in a run's config. What a rule below names, and why it cannot
 work, was read in accelerate 1.15, transformers 5.23 and TRL 1.16; FSDP2 was also run (on a CPU,
-gloo, tests/e2e/test_sharded.py), DeepSpeed never was.
+gloo, tests/e2e/test_many_processes.py), DeepSpeed never was.
 """
 
 import json

@@ -12,6 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from rlkd.checkpoints import carried, manifest
+from rlkd.checkpoints.manifest import CheckpointError
 from tests.e2e import late_reward, many_ranks
 from tests.e2e.runs import differences, lines
 
@@ -107,6 +109,18 @@ def test_a_sharded_run_resumes_bit_for_bit(folder):
     assert differences(folder / "whole", folder / "parts") == []
     names = {path.name for path in (folder / "whole" / "checkpoints" / "checkpoint-2").iterdir()}
     assert {"pytorch_model_fsdp.bin", "optimizer.bin", "model.safetensors"} <= names
+
+
+@pytest.mark.parametrize(("fsdp", "deepspeed", "here"), [
+    (True, False, None), (False, False, "DDP or one process"), (False, True, "DeepSpeed"),
+])  # fmt: skip
+def test_a_sharded_checkpoint_is_of_sharded_launches_only(fsdp, deepspeed, here, folder):
+    checkpoint = manifest.verify(folder / "whole" / "checkpoints" / "checkpoint-2")
+    if here is None:
+        carried.check_spread(checkpoint, fsdp, deepspeed)
+        return
+    with pytest.raises(CheckpointError, match=f"written under FSDP, and this launch is {here}"):
+        carried.check_spread(checkpoint, fsdp, deepspeed)
 
 
 def test_a_sharded_runs_model_is_whole(folder):
