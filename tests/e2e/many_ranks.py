@@ -17,7 +17,7 @@ from trl import GRPOConfig
 from rlkd import GRPO, Trainer
 from rlkd.cli import main as rlkd
 from tests.e2e import fsdp_on_cpu
-from tests.e2e.one_update import gradient, whole
+from tests.e2e.one_update import gradient, weights
 from tests.e2e.ranks import fork
 from tests.e2e.resumed_pair import codes
 
@@ -70,13 +70,13 @@ def left_out(student: str, folder: Path) -> None:
     real = trainer._compute_loss
 
     def compute_loss(*args, **kwargs):
-        seen.append({n: whole(w).clone() for n, w in trainer.model.state_dict().items()})
+        seen.append(weights(trainer))
         broken = trainer.state.global_step == 0 and trainer.accelerator.process_index == 1
         return real(*args, **kwargs) * (float("nan") if broken else 1.0)
 
     trainer._compute_loss = compute_loss
     trainer.train()
-    seen.append({n: whole(w) for n, w in trainer.model.state_dict().items()})
+    seen.append(weights(trainer))
     if is_first():
         torch.save({"weights": seen, "told": told}, folder / "nan.pt")
 

@@ -109,10 +109,9 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
         return own, None
 
     GRPOTrainer._generate_single_turn = generate
-    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    before = weights(trainer)
     trainer.train()
-    after = trainer.accelerator.unwrap_model(trainer.model).state_dict()
-    after = {key: whole(value) for key, value in after.items()}
+    after = weights(trainer)
     logs = trainer.state.log_history[0]
     columns = ["entropy", "clip_ratio/region_mean", "difficulty/hard_set"]
     if extra.get("traces"):
@@ -128,8 +127,15 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     return {key: after[key] - before[key] for key in before} | seen | records
 
 
-def whole(weight: torch.Tensor) -> torch.Tensor:
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Of the student, whole, however it is spread over the ranks; every rank calls."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    with trainer._dist.gather_params(list(model.parameters())):
+        found = model.state_dict()
+        return {
+            name: (w.full_tensor() if isinstance(w, DTensor) else w).clone()
+            for name, w in found.items()
+        }
 
 
 def main() -> None:
