@@ -2,8 +2,8 @@
 
 FSDP and DeepSpeed ZeRO are the launch's: accelerate's configuration tells every process through its
 environment, and nothing of it stands in a run's config. What a rule below names, and why it cannot
-work, was read in accelerate 1.15, transformers 5.23 and TRL 1.16; FSDP2 was also run (on a CPU,
-gloo, tests/e2e/test_many_processes.py), DeepSpeed never was.
+work, was read in accelerate 1.15, transformers 5.23 and TRL 1.16; what is let through was run on a
+CPU with gloo (tests/e2e/test_many_processes.py, test_deepspeed.py), never on GPUs.
 """
 
 import json
@@ -150,8 +150,7 @@ def complaints(
 
     Args:
         algorithms: of all phases.
-        teachers: classes or instances, the teacher and those inside it; of each `shares_student`
-            and `loads_model` are read.
+        teachers: classes or instances, the teacher and those inside it.
         environment: is there a tool environment?
         continuous_batching: does transformers' continuous batching generate?
         goes_on_after_nan: shall the run go on after an update that was not finite?
@@ -190,10 +189,6 @@ def complaints(
             why = "each process makes another number of passes: they would wait for ever"
             do = f"leave trl.use_transformers_continuous_batching out, or {_DDP}"
             refuse("trl.use_transformers_continuous_batching", why, do)
-    if kind == "ZeRO-3":
-        for name in dict.fromkeys(_name(t) for t in teachers if t.loads_model):
-            why = "transformers would split its weights too, and nothing puts them together again"
-            refuse(f"teacher {name}", why, "a server teacher (rlkd.teacher.server), FSDP2, or DDP")
     return found
 
 

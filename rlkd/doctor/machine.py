@@ -135,7 +135,9 @@ def _to_be_launched(wanted: int, gpus: int) -> Finding:
             "launch it where there are more, set CUDA_VISIBLE_DEVICES, or lower run.processes",
         )
     if gpus:
-        how = f"accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes {wanted}"
+        how = (
+            f"accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes {wanted}"
+        )
     else:
         how = f"torchrun --nproc_per_node {wanted}"
     return Finding("ok", f"{text}: start it with {how} scripts/train.py CONFIG")

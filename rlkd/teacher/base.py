@@ -65,8 +65,6 @@ class Teacher(ABC):
     """The only temperatures that it can score at; None: any."""
     shares_student: bool = False
     """Does it score with the student's own weights, so that its passes must wait for theirs?"""
-    loads_model: bool = False
-    """Does it hold a model of its own in this process?"""
 
     def meet(self, student: Student) -> None:  # noqa: B027
         """Look at the student, once, before `check_tokenizer` and `prepare`."""

@@ -25,7 +25,6 @@ class InnerTeacher(LocalTeacher):
     """
 
     shares_student = True
-    loads_model = False
     _scoring = False
 
     def __init__(

@@ -26,7 +26,6 @@ class Several(Teacher):
             "temperature", {name: t.temperature for name, t in self.teachers.items()}
         )
         self.shares_student = any(t.shares_student for t in self.teachers.values())
-        self.loads_model = any(t.loads_model for t in self.teachers.values())
         ends = {t.end_token_ids for t in self.teachers.values() if t.end_token_ids}
         self.end_token_ids = frozenset().union(*ends)
 

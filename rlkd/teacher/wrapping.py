@@ -18,7 +18,6 @@ class Wrapping(Teacher):
         self.end_token_ids = inner.end_token_ids
         self.scores_at = inner.scores_at
         self.shares_student = inner.shares_student
-        self.loads_model = inner.loads_model
 
     @property
     def usage(self) -> Usage | None:  # pyright: ignore[reportIncompatibleVariableOverride]

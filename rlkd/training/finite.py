@@ -59,20 +59,14 @@ class FiniteUpdates:
         # A loss is this rank's own: all must decide alike.
         loss, gradient = accelerator.reduce(broken.float(), reduction="sum").tolist()
         if loss or gradient:
+            names = [n for n, k in (("loss", loss), ("gradient", gradient)) if k]
+            if str(accelerator.distributed_type).endswith("DEEPSPEED"):
+                self.on_not_finite(names)
+                raise Broken(_made_already(names, cast(Any, self).state.global_step + 1))
             model.zero_grad(set_to_none=True)  # the optimiser passes over what has no gradient
             self._loss_is_broken = bool(loss)
             cast(Any, self)._metrics["train"][LEFT_OUT].append(1.0)
-            names = [n for n, k in (("loss", loss), ("gradient", gradient)) if k]
             self.on_not_finite(names)
-            if str(accelerator.distributed_type).endswith("DEEPSPEED"):
-                raise Broken(
-                    f"stopped in step {cast(Any, self).state.global_step + 1}: its"
-                    f" {' and '.join(names)} is NaN or infinite, and DeepSpeed has made the update"
-                    " already\n"
-                    "  why: the weights are spoilt, and saving them would spoil the run\n"
-                    "  do: --resume goes on from the last checkpoint, if there is one; lower"
-                    " optim.learning_rate or change model.dtype in a new run"
-                )
         return norm
 
     _loss_is_broken = False
@@ -81,6 +75,16 @@ class FiniteUpdates:
         if self._loss_is_broken and "loss" in logs:
             logs["loss"], self._loss_is_broken = math.nan, False  # not the filter's 0
         cast(Any, super()).log(logs, *args, **kwargs)
+
+
+def _made_already(broken: list[str], step: int) -> str:
+    return (
+        f"stopped in step {step}: its {' and '.join(broken)} is NaN or infinite, and DeepSpeed has"
+        " made the update already\n"
+        "  why: the weights are spoilt, and saving them would spoil the run\n"
+        "  do: --resume goes on from the last checkpoint, if there is one; lower"
+        " optim.learning_rate or change model.dtype in a new run"
+    )
 
 
 class NotFiniteStop(TrainerCallback):

@@ -52,9 +52,13 @@ def updates(cut: str, student: str, teacher: str, folder: Path) -> None:
         torch.save(found, folder / f"{cut}.pt")
 
 
-def left_out(student: str, folder: Path) -> None:
-    """A step whose gradient is NaN on one rank, and one that is none, both sharded."""
+def sharded_left_out(student: str, folder: Path) -> None:
     fsdp_on_cpu.shard()
+    left_out(student, folder)
+
+
+def left_out(student: str, folder: Path) -> None:
+    """A step whose loss is NaN on one rank, and one whose is not."""
     args = GRPOConfig(
         output_dir=str(folder / "nan"), per_device_train_batch_size=4, num_generations=4,
         max_completion_length=8, max_steps=2, learning_rate=0.1, optim="adamw_torch", bf16=False,
@@ -111,7 +115,7 @@ def main() -> None:
             (cut, CUTS[cut][0], functools.partial(updates, cut, student, teacher, folder))
             for cut in CUTS
         ),
-        ("nan", 2, functools.partial(left_out, student, folder)),
+        ("nan", 2, functools.partial(sharded_left_out, student, folder)),
         ("run on one", 1, functools.partial(runs, "one", folder)),
         ("runs on four", 4, functools.partial(runs, "four", folder)),
         ("sharded runs", 2, functools.partial(runs, "sharded", folder)),

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 
 
-def fork(processes: int, work: Callable[[], None], name: str, within_s: float = 120.0) -> None:
+def fork(processes: int, work: Callable[[], None], name: str, within_s: float = 200.0) -> None:
     """Run `work` on so many ranks (1: without a process group), and wait for all.
 
     Must be called while this process has one thread.

@@ -18,6 +18,7 @@ from tests.e2e import late_reward, many_ranks
 from tests.e2e.runs import differences, lines
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(600)  # of the first test, which waits for the launch
 RECORDS = ("key", "pass_rate", "shortest", "visits")
 
 
@@ -26,7 +27,7 @@ def folder(student, teacher, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("many")
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     words = [sys.executable, "tests/e2e/many_ranks.py", student, teacher, str(place)]
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-4000:]
     return place
 

@@ -7,12 +7,16 @@ import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from transformers.integrations import deepspeed
 
 from rlkd import GRPO, RLAD, Trainer, cli
 from rlkd.config import load
 from rlkd.door import check_at_door
 from rlkd.errors import ConfigError
 from rlkd.sharding import Sharding, read_sharding
+from rlkd.teacher import local
+from rlkd.teacher.base import TeacherError
+from rlkd.teacher.inner import SelfTeacher
 from rlkd.training.finite import FiniteUpdates
 from rlkd.training.sharded import fill
 from rlkd.training.stopped import Broken
@@ -162,7 +166,6 @@ TOOLS = [
         ("fsdp2", [BATCHING], "use_transformers_continuous_batching under FSDP2"),
         ("deepspeed_zero2", [GKD], "GKD under ZeRO-2: this cannot work"),
         ("deepspeed_zero2", ["--run.on_nan=warn"], "run.on_nan: warn under ZeRO-2"),
-        ("deepspeed_zero3", [], "teacher LocalTeacher under ZeRO-3: this cannot work"),
         ("deepspeed_zero3", [SELF], "teacher SelfTeacher under ZeRO-3: this cannot work"),
         ("deepspeed_zero3", TOOLS, "environment under ZeRO-3: this cannot work"),
         ("deepspeed_zero2", [], "the package deepspeed is missing"),
@@ -185,6 +188,7 @@ def test_what_cannot_work_is_refused(name, words, said, launched, monkeypatch):
         ("fsdp2", ["--components=[{use: 'rlkd.algorithms.ceeh:CEEH'}]"]),
         ("deepspeed_zero2", []),
         ("deepspeed_zero2", [SELF]),
+        ("deepspeed_zero3", []),
         ("deepspeed_zero3", [SERVER]),
         ("ddp", [GKD]),
         ("ddp", [SELF]),
@@ -240,8 +244,8 @@ def test_keys_of_the_launch_are_not_the_runs():
 def test_a_trainer_refuses_it_before_it_loads_the_student(launched, prompts, tmp_path):
     args = arguments(tmp_path)
     launched("deepspeed_zero3")
-    with pytest.raises(ConfigError, match="teacher LocalTeacher under ZeRO-3"):
-        Trainer("never loaded", reward, args, prompts, algorithm=RLAD(), teacher="never loaded")
+    with pytest.raises(ConfigError, match="teacher SelfTeacher under ZeRO-3"):
+        Trainer("never loaded", reward, args, prompts, algorithm=RLAD(), teacher=SelfTeacher())
 
 
 def test_a_launch_that_accelerate_takes_no_notice_of(launched, student, prompts, tmp_path):
@@ -259,6 +263,33 @@ def test_all_ranks_answer_as_many_rows(rows, ranks):
     every = list(range(rows))
     filled = [[*share, *fill(share, every, ranks)] for share in (every[r::ranks] for r in range(4))]
     assert len({len(share) for share in filled[:ranks]}) == 1
+
+
+def test_a_local_teacher_is_loaded_whole_under_zero_3(teacher, monkeypatch):
+    """Without DeepSpeed: transformers asks this object, and then loads in its way."""
+    asked = SimpleNamespace(is_zero3=lambda: True, config=lambda: {})
+    seen = []
+    real = local.AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(*args, **kwargs):
+        seen.append(deepspeed.is_deepspeed_zero3_enabled())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(local.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    deepspeed.set_hf_deepspeed_config(asked)
+    try:
+        local.LocalTeacher.from_pretrained(teacher)
+        assert seen == [False]
+        assert deepspeed.is_deepspeed_zero3_enabled()
+    finally:
+        deepspeed.unset_hf_deepspeed_config()
+
+
+def test_a_teacher_in_parts_is_refused(teacher):
+    model = local.AutoModelForCausalLM.from_pretrained(teacher)
+    next(model.parameters()).ds_tensor = None
+    with pytest.raises(TeacherError, match="split among the processes"):
+        local.LocalTeacher(model)
 
 
 class Base:
@@ -281,7 +312,7 @@ class Updates(FiniteUpdates, Base):
 def test_an_update_that_deepspeed_has_made_ends_the_training():
     told, trainer = [], Updates()
     trainer.on_not_finite = told.append
-    model = SimpleNamespace(zero_grad=lambda set_to_none: None)
+    model = SimpleNamespace()  # DeepSpeed's engine has another zero_grad
     assert trainer._get_grad_norm(model, 1.0) == 1.0
     with pytest.raises(Broken, match="in step 7: its gradient is NaN.*DeepSpeed has made") as error:
         trainer._get_grad_norm(model, float("nan"))
