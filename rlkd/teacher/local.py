@@ -52,8 +52,8 @@ class LocalTeacher(DistributionTeacher):
         self._settle(temperature, max_tokens, chunk_tokens)
         if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
             raise TeacherError(
-                "the teacher's weights are split among the processes (DeepSpeed ZeRO-3), as what is "
-                "loaded after the trainer's arguments are made. Pass its path, which "
+                "the teacher's weights are split among the processes (DeepSpeed ZeRO-3), as all "
+                "that is loaded after the trainer's arguments are made. Pass its path, which "
                 "LocalTeacher.from_pretrained loads whole, or load it before."
             )
         self.offload = offload

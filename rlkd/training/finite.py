@@ -26,8 +26,8 @@ class FiniteUpdates:
     """Mixin before TRL's trainer: leaves out an update whose loss or gradient norm is not finite.
 
     Guaranteed, and seen on one process and on two (DDP, tests/e2e/test_alarms.py; FSDP2,
-    tests/e2e/test_many_processes.py; gloo): no weight and no state of the optimiser changes at that step,
-    on any rank; the step is counted, and the learning rate's schedule and the data go on. A
+    tests/e2e/test_many_processes.py; gloo): no weight and no state of the optimiser changes at that
+    step, on any rank; the step is counted, and the learning rate's schedule and the data go on. A
     gradient scaler (float16) leaves out such updates by itself and is left alone. DeepSpeed steps
     inside its backward pass: there nothing can be left out, and the training ends (Broken).
     """

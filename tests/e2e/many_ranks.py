@@ -67,8 +67,8 @@ def left_out(student: str, folder: Path) -> None:
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": f"{i}+{i + 1}="} for i in range(8)])
     algorithm = GRPO(beta=0.0, advantage_scale="none")
-    trainer = Trainer(student, lambda completions, **_: [float(i % 2) for i in range(4)], args, rows,
-                      algorithm=algorithm)  # fmt: skip
+    reward = lambda completions, **_: [float(i % 2) for i in range(4)]  # noqa: E731
+    trainer = Trainer(student, reward, args, rows, algorithm=algorithm)
     seen, told = [], []
     trainer.on_not_finite = told.append
     real = trainer._compute_loss

@@ -1,4 +1,4 @@
-"""Several ranks from one process: forked after the imports, which are most of a small launch's time.
+"""Several ranks from one process: forked after the imports, most of a small launch's time.
 
 What torchrun would tell each of them is in its environment; torchrun itself is what
 test_processes.py uses.

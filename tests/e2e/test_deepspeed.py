@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO-2 and ZeRO-3 on two ranks of a CPU. Outside the default run: `pip install deepspeed`
+"""DeepSpeed ZeRO-2 and ZeRO-3 on two ranks of a CPU. Outside the default run: pip install deepspeed
 (0.19 was tried), then pytest -m deepspeed tests/e2e/test_deepspeed.py."""
 
 import os

@@ -9,14 +9,14 @@ from pathlib import Path
 
 os.environ["DS_ACCELERATOR"] = "cpu"
 
-import deepspeed.comm.comm  # noqa: E402, F401  # pyright: ignore[reportMissingImports]
-import torch  # noqa: E402
+import deepspeed.comm.comm  # noqa: F401  # pyright: ignore[reportMissingImports]
+import torch
 
-from tests import accelerate_launch  # noqa: E402
-from tests.e2e.many_ranks import RUN, expect, is_first, left_out  # noqa: E402
-from tests.e2e.one_update import gradient  # noqa: E402
-from tests.e2e.ranks import fork  # noqa: E402
-from tests.e2e.resumed_pair import codes  # noqa: E402
+from tests import accelerate_launch
+from tests.e2e.many_ranks import RUN, expect, is_first, left_out
+from tests.e2e.one_update import gradient
+from tests.e2e.ranks import fork
+from tests.e2e.resumed_pair import codes
 
 # A collective in shared memory that it would compile first; without it gloo does.
 sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None  # type: ignore[attr-defined]

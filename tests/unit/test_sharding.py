@@ -314,7 +314,9 @@ def test_an_update_that_deepspeed_has_made_ends_the_training():
     trainer.on_not_finite = told.append
     model = SimpleNamespace()  # DeepSpeed's engine has another zero_grad
     assert trainer._get_grad_norm(model, 1.0) == 1.0
-    with pytest.raises(Broken, match="in step 7: its gradient is NaN.*DeepSpeed has made") as error:
+    with pytest.raises(
+        Broken, match=r"in step 7: its gradient is NaN.*DeepSpeed has made"
+    ) as error:
         trainer._get_grad_norm(model, float("nan"))
     assert "the weights are spoilt" in str(error.value)
     assert told == [["gradient"]]

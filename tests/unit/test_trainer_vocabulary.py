@@ -143,7 +143,7 @@ def test_a_head_in_parts_is_refused(name, student, teacher, prompts, tmp_path, m
     args = arguments(tmp_path)
     for variable, value in accelerate_launch.environment(name).items():
         monkeypatch.setenv(variable, value)
-    with pytest.raises(ConfigError, match="GKD under (FSDP2|ZeRO-2|ZeRO-3): this cannot work"):
+    with pytest.raises(ConfigError, match=r"GKD under (FSDP2|ZeRO-2|ZeRO-3): this cannot work"):
         Trainer("never loaded", reward, args, prompts, algorithm=GKD(), teacher=teacher)
 
 
