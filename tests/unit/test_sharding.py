@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
@@ -265,10 +266,17 @@ def test_all_ranks_answer_as_many_rows(rows, ranks):
     assert len({len(share) for share in filled[:ranks]}) == 1
 
 
+class Zero3:
+    """What transformers asks before it loads a model."""
+
+    config: ClassVar[dict] = {}
+
+    def is_zero3(self) -> bool:
+        return True
+
+
 def test_a_local_teacher_is_loaded_whole_under_zero_3(teacher, monkeypatch):
-    """Without DeepSpeed: transformers asks this object, and then loads in its way."""
-    asked = SimpleNamespace(is_zero3=lambda: True, config=lambda: {})
-    seen = []
+    asked, seen = Zero3(), []
     real = local.AutoModelForCausalLM.from_pretrained
 
     def from_pretrained(*args, **kwargs):
