@@ -81,8 +81,18 @@ def left_out(student: str, folder: Path) -> None:
     trainer._compute_loss = compute_loss
     trainer.train()
     seen.append(weights(trainer))
+    states = trainer.optimizer.optimizer.state.values()
+    held = {
+        "student's weights": own_bytes(trainer.model.parameters()),
+        "AdamW's states": own_bytes(v for state in states for k, v in state.items() if "exp" in k),
+    }
     if is_first():
-        torch.save({"weights": seen, "told": told}, folder / "nan.pt")
+        torch.save({"weights": seen, "told": told, "bytes": held}, folder / "nan.pt")
+
+
+def own_bytes(tensors) -> int:
+    """Of this rank's shares."""
+    return sum(tensor.to_local().nbytes for tensor in tensors)
 
 
 def runs(kind: str, folder: Path) -> None:

@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from rlkd.checkpoints import carried, manifest
 from rlkd.checkpoints.manifest import CheckpointError
+from rlkd.planning.network import read_network
+from rlkd.planning.phases import Work, estimate
 from tests.e2e import late_reward, many_ranks
 from tests.e2e.runs import differences, lines
 
@@ -131,6 +133,15 @@ def test_a_sharded_runs_model_is_whole(folder):
     assert {n: w.shape for n, w in ours.items()} == {n: w.shape for n, w in theirs.items()}
     moved = {n: (w - theirs[n]).abs().max().item() for n, w in ours.items()}
     assert 0.0 < max(moved.values()) < 0.01
+
+
+def test_a_process_holds_the_share_that_the_plan_says(student, folder):
+    net = read_network(student, "float32", "model.path")
+    work = Work(prompt=3, completion=8, micro_batch=4, accumulation=1, generated=4, processes=2,
+                sharded=True)  # fmt: skip
+    planned = {part.name: part.size for part in estimate(net, None, work).phases[-1].parts}
+    for name, held in torch.load(folder / "nan.pt")["bytes"].items():
+        assert held == pytest.approx(planned[name], rel=0.02), name
 
 
 def test_a_sharded_update_that_is_not_finite_is_left_out(folder):
