@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlkd.checkpoints import carried, manifest
+from rlkd.checkpoints import carried
 from rlkd.checkpoints.manifest import CheckpointError
 from rlkd.planning.network import read_network
 from rlkd.planning.phases import Work, estimate
@@ -118,12 +119,19 @@ def test_a_sharded_run_resumes_bit_for_bit(folder):
     (True, False, None), (False, False, "DDP or one process"), (False, True, "DeepSpeed"),
 ])  # fmt: skip
 def test_a_sharded_checkpoint_is_of_sharded_launches_only(fsdp, deepspeed, here, folder):
-    checkpoint = manifest.verify(folder / "whole" / "checkpoints" / "checkpoint-2")
+    path = str(folder / "whole" / "checkpoints" / "checkpoint-2")
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(is_main_process=True, num_processes=2),
+        is_fsdp_enabled=fsdp, is_deepspeed_enabled=deepspeed,
+        pieces=SimpleNamespace(check=lambda checkpoint: None),
+    )  # fmt: skip
     if here is None:
-        carried.check_spread(checkpoint, fsdp, deepspeed)
+        found = carried.find(trainer, path, print)
+        assert found is not None
+        assert str(found.path) == path
         return
     with pytest.raises(CheckpointError, match=f"written under FSDP, and this launch is {here}"):
-        carried.check_spread(checkpoint, fsdp, deepspeed)
+        carried.find(trainer, path, print)
 
 
 def test_a_sharded_runs_model_is_whole(folder):
