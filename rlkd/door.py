@@ -18,6 +18,7 @@ from rlkd.generation import check_generation
 from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
+from rlkd.sharding import check_sharding
 from rlkd.traces.door import check_traces
 from rlkd.tracking.trackers.installed import check_trackers
 
@@ -46,6 +47,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         functools.partial(check_traces, config),
         functools.partial(check_trackers, config.tracking),
         functools.partial(check_generation, config, world_size),
+        functools.partial(check_sharding, config),
     ]
     if config.environment is not None:
         checks.append(functools.partial(build_environment, config.environment))

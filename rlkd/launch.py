@@ -1,6 +1,7 @@
 """How many processes this run has, and whether that is what was asked for."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlkd.errors import ConfigError
@@ -19,17 +20,21 @@ class Launch:
         return self.rank == 0
 
 
-def read_launch(wanted: int | None, env: dict[str, str] | None = None) -> Launch:
+def read_launch(
+    wanted: int | None, env: Mapping[str, str] | None = None, gpus: int | None = None
+) -> Launch:
     """The launch of this process.
 
     Args:
         wanted: the number of processes that the config asserts (`run.processes`); None: any.
         env: None: this process's environment.
+        gpus: GPUs that this process can see; 0: the run is on the CPU; None: they are counted.
 
     Raises:
-        ConfigError: the number differs from what the config or the launcher's command asked for.
+        ConfigError: the number differs from what the config or the launcher's command asked for;
+            processes of this machine would have to share a GPU.
     """
-    env = dict(os.environ) if env is None else env
+    env = os.environ if env is None else env
     launch = Launch(int(env.get("RANK", "0")), int(env.get("WORLD_SIZE", "1")))
     if wanted is not None and wanted != launch.world_size:
         raise ConfigError(
@@ -50,4 +55,24 @@ def read_launch(wanted: int | None, env: dict[str, str] | None = None) -> Launch
             "  do: torchrun --nproc_per_node N scripts/train.py CONFIG; or, if one process is "
             "what you want, --run.processes 1"
         )
+    _check_gpus(int(env.get("LOCAL_WORLD_SIZE", "1")), env.get("CUDA_VISIBLE_DEVICES"), gpus)
     return launch
+
+
+def _check_gpus(here: int, visible: str | None, gpus: int | None) -> None:
+    if here == 1:
+        return  # torch need not be loaded
+    if gpus is None:
+        import torch
+
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not 0 < gpus < here:
+        return
+    said = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+    raise ConfigError(
+        f"launch: {here} processes were started on this machine, which shows them {gpus} GPU"
+        f"{'s' * (gpus > 1)}{said}.\n"
+        "  why: each process takes a GPU of its own; the others would find none\n"
+        f"  do: start {gpus} here (--num_processes, --nproc_per_node), or show them more GPUs;"
+        " CUDA_VISIBLE_DEVICES='' runs on the CPU"
+    )

@@ -181,7 +181,7 @@ def report(trainer: Any, checkpoint: Checkpoint, said: dict[str, str]) -> str:
         said: what the pieces said of themselves, and further lines.
     """
     rate = trainer.lr_scheduler.get_last_lr()[0] if trainer.lr_scheduler is not None else None
-    tensors = sum(isinstance(value, dict) for value in (_optimizer_state(trainer) or {}).values())
+    tensors = sum(isinstance(value, dict) for value in _optimizer_state(trainer).values())
     processes = checkpoint.manifest.processes
     lines = {
         "step": f"{checkpoint.step} of {trainer.args.max_steps}",
@@ -195,8 +195,12 @@ def report(trainer: Any, checkpoint: Checkpoint, said: dict[str, str]) -> str:
     return f"resumed from {checkpoint.path}, which is whole\n{body}"
 
 
-def _optimizer_state(trainer: Any) -> dict[Any, Any] | None:
-    return trainer.optimizer.state_dict()["state"] if trainer.optimizer is not None else None
+def _optimizer_state(trainer: Any) -> dict[Any, Any]:
+    """By tensor; of DeepSpeed's flattened ones on this rank."""
+    optimizer = trainer.optimizer
+    while hasattr(optimizer, "optimizer"):  # accelerate's and DeepSpeed's stand around torch's
+        optimizer = optimizer.optimizer
+    return optimizer.state if optimizer is not None else {}
 
 
 def _config_of(folder: Path) -> RunConfig:

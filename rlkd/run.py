@@ -41,7 +41,7 @@ from rlkd.tracking.teacher_verdict import TeacherVerdict
 from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
-from rlkd.training import watching
+from rlkd.training import sharded, watching
 from rlkd.training.stopping import StopSignals
 
 Takers = list[Callable[[Rollouts], None]]
@@ -301,6 +301,8 @@ def _add_evaluation(
     accelerator, tokenizer = trainer.accelerator, cast(Any, trainer.processing_class)
     # Each rank answers every world-size-th row; sums meet below.
     share = heldout[accelerator.process_index :: accelerator.num_processes]
+    splits = trainer.sharding is not None and trainer.sharding.splits_weights
+    besides = sharded.fill(share, heldout, accelerator.num_processes) if splits else []
 
     @trainer.phases("evaluation")
     def run(step: int) -> dict[str, float]:
@@ -308,7 +310,7 @@ def _add_evaluation(
             return {}  # of a reward that fails there is nothing to learn
         model = accelerator.unwrap_model(trainer.model)
         answers, scored = answer_and_score(
-            model, tokenizer, share, rewards, config, settings_of(config)
+            model, tokenizer, share, rewards, config, settings_of(config), besides
         )
         answered.see(step, share, lambda i: tokenizer.decode(answers.ids[i]), scored)
         gathered = trainer.gather_rows(scored)

@@ -30,7 +30,7 @@ from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
 from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
-from rlkd.training import handover
+from rlkd.training import handover, sharded
 from rlkd.training.control import control_of
 from rlkd.training.finite import FiniteUpdates
 from rlkd.training.grouping import Grouping, correctness, row_facts
@@ -79,7 +79,8 @@ class Trainer(
         token_rows: rollouts per batch and rank whose tokens are recorded one by one.
 
     Raises:
-        ValueError: an argument that cannot be used, or that would be ignored.
+        ValueError: an argument that cannot be used, or that would be ignored; a launch (FSDP,
+            DeepSpeed) that this run cannot work with.
         TeacherError: the teacher cannot score this student.
     """
 
@@ -110,8 +111,11 @@ class Trainer(
         self.schedule = ScheduleRun(schedule, components, self.gather_rows)
         self.objective = self.schedule.objective
         handover.check_teacher(schedule, teacher, teacher_check)
+        tools = trl.get("tools") or trl.get("environment_factory")
+        self.sharding = sharded.sharding_of(args, schedule, teacher, tools)
         before = handover.weights_for_reference_check(model, schedule, trl.get("peft_config"))
         super().__init__(model, reward_funcs, args, train_dataset, **trl)
+        sharded.check_in_force(self.sharding, self.accelerator)
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
         self._start_teaching(teacher, teacher_check, teacher_overlap, on_bad_scores)

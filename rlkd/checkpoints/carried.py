@@ -124,8 +124,30 @@ def find(trainer: Any, wanted: str | bool | None, warn: Callable[[str], None]) -
     # One rank reads every byte; the others look whether the files are there.
     chosen = manifest.verify(path) if main else manifest.read(path)
     check_usable(chosen, trainer.accelerator.num_processes)
+    check_spread(chosen, trainer.is_fsdp_enabled, trainer.is_deepspeed_enabled)
     trainer.pieces.check(chosen)
     return chosen
+
+
+def check_spread(checkpoint: Checkpoint, fsdp: bool, deepspeed: bool) -> None:
+    """Are the weights and the optimiser in it spread over processes as this launch spreads them?
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    names = checkpoint.manifest.files
+    written = "DDP or one process"
+    if any(name.startswith("pytorch_model_fsdp") for name in names):
+        written = "FSDP"
+    elif any(name.startswith("global_step") for name in names):
+        written = "DeepSpeed"
+    here = "FSDP" if fsdp else "DeepSpeed" if deepspeed else "DDP or one process"
+    if written != here:
+        raise CheckpointError(
+            f"{checkpoint.path} was written under {written}, and this launch is {here}.\n"
+            "  why: the optimiser's states are kept otherwise there\n"
+            "  do: launch as before; rlkd export takes its weights out for a new run"
+        )
 
 
 def check_usable(checkpoint: Checkpoint, processes: int) -> None:

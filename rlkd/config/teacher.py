@@ -63,6 +63,26 @@ def _check_inner(block: Teacher | OtherTeacher, place: str) -> None:
             )
 
 
+def teacher_classes(
+    block: Teacher | OtherTeacher, place: str = "teacher"
+) -> list[type["base.Teacher"]]:
+    """The class of a block's teacher and those of the teachers inside it.
+
+    Raises:
+        ConfigError: a reference is no teacher.
+    """
+    from rlkd.teacher.local import LocalTeacher
+
+    if isinstance(block, Teacher):
+        return [LocalTeacher]
+    inner = [
+        kind
+        for at, part in _parts(block.settings, place).items()
+        for kind in teacher_classes(part, at)
+    ]
+    return [_class(block.use, place), *inner]
+
+
 def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "base.Teacher":
     """The teacher of a block, and those inside it.
 

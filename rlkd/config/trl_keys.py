@@ -82,6 +82,10 @@ OWNED = {
 """GRPOConfig field -> the dotted place of this config that sets it."""
 
 _LOSS = "it belongs to TRL's own loss, which the algorithm replaces: it would have no effect"
+_LAUNCH = (
+    "the launch decides it (accelerate launch --config_file configs/accelerate/fsdp2.yaml, …), and"
+    " what cannot work there is checked by what the launch says"
+)
 _EVAL = "evaluation is greedy, one answer per prompt"
 
 REFUSED = {
@@ -101,6 +105,10 @@ REFUSED = {
     "off_policy_mask_threshold": _LOSS,
     "label_smoothing_factor": _LOSS,
     "use_liger_kernel": "its fused loss is TRL's GRPO loss, not the algorithm's",
+    "fsdp": _LAUNCH,
+    "fsdp_config": _LAUNCH,
+    "deepspeed": _LAUNCH,
+    "parallelism_config": "tensor and context parallelism were never tried",
     "auto_find_batch_size": "it changes the batch behind your back; set batch.micro_batch_size",
     "remove_unused_columns": "the rewards need the data's columns, so it is always false",
     "num_generations_eval": _EVAL,

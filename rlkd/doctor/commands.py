@@ -38,7 +38,7 @@ def doctor(arguments: argparse.Namespace, overrides: list[str]) -> int:
     try:
         sections += [
             ("devices", machine.look_at_devices()),
-            ("launch", machine.look_at_launch()),
+            ("launch", machine.look_at_launch(wanted=config.run.processes if config else None)),
         ]
     except ImportError as error:
         sections.append(("devices", [Finding("problem", f"torch cannot be imported: {error}")]))

@@ -78,13 +78,26 @@ def _cpu() -> Finding:
     return Finding("ok", text)
 
 
-def look_at_launch(env: Mapping[str, str] | None = None) -> list[Finding]:
-    """This process among others, and what `accelerate launch` would do by default."""
+def look_at_launch(
+    env: Mapping[str, str] | None = None, wanted: int | None = None, gpus: int | None = None
+) -> list[Finding]:
+    """This process among others, and what `accelerate launch` would do by default.
+
+    Args:
+        env: None: this process's environment.
+        wanted: `run.processes` of the config, if there is one.
+        gpus: that this machine shows; None: they are counted.
+    """
     env = dict(os.environ) if env is None else dict(env)
+    gpus = _count_gpus() if gpus is None else gpus
+    launched = "WORLD_SIZE" in env
     found = []
     try:
-        launch = read_launch(None, env)
-        if launch.world_size == 1:
+        # Alone, and not launched, it looks at a config that shall be launched later.
+        launch = read_launch(wanted if launched or wanted == 1 else None, env, gpus)
+        if not launched and wanted is not None and wanted > 1:
+            found.append(_to_be_launched(wanted, gpus))
+        elif launch.world_size == 1:
             found.append(Finding("ok", "one process (torchrun starts several: README)"))
         elif not 0 <= launch.rank < launch.world_size:
             found.append(
@@ -111,6 +124,29 @@ def look_at_launch(env: Mapping[str, str] | None = None) -> list[Finding]:
         ranks = {name: env[name] for name in ("RANK", "WORLD_SIZE") if name in env}
         found.append(Finding("problem", f"not numbers: {ranks}", "unset them"))
     return [*found, _accelerate(env)]
+
+
+def _to_be_launched(wanted: int, gpus: int) -> Finding:
+    text = f"run.processes is {wanted}, and this is one process"
+    if 0 < gpus < wanted:
+        return Finding(
+            "warning",
+            f"{text}; this machine shows {gpus} GPU{'s' * (gpus > 1)}, one for each process",
+            "launch it where there are more, set CUDA_VISIBLE_DEVICES, or lower run.processes",
+        )
+    if gpus:
+        how = (
+            f"accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes {wanted}"
+        )
+    else:
+        how = f"torchrun --nproc_per_node {wanted}"
+    return Finding("ok", f"{text}: start it with {how} scripts/train.py CONFIG")
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _accelerate(env: Mapping[str, str]) -> Finding:

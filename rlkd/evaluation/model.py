@@ -122,8 +122,12 @@ def answer_and_score(
     rewards: Mapping[str, Callable[..., Any]],
     config: RunConfig,
     settings: Settings,
+    besides: Sequence[Row] = (),
 ) -> tuple[Answers, list[dict[str, float | None]]]:
     """`settings.answers` answers to each row, side by side, and what the rewards say of each.
+
+    Rows in `besides` are answered too, greedily, and nothing is said of them: where the weights are
+    spread over processes, all must make as many passes as the others.
 
     Sampled answers are judged a pass at a time, those to one row together: a reward's deadline is
     made for a batch as in training, and one that compares the answers to a prompt sees them all.
@@ -131,7 +135,8 @@ def answer_and_score(
     limit, size = settings.max_completion_length, settings.batch_size
     template = config.model.chat_template_kwargs
     if settings.samples is None:
-        written = answer_greedily(model, tokenizer, rows, limit, size, template)
+        whole = answer_greedily(model, tokenizer, [*rows, *besides], limit, size, template)
+        written = Answers(whole.ids[: len(rows)], whole.truncated[: len(rows)])
         return written, score(written, tokenizer, rows, rewards)
     n = settings.samples
     written = sample_answers(

@@ -28,6 +28,7 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         " are loaded), for answers of the full length: what lives in each phase of a step, the part"
         " that dominates the peak, and what to change. Exit code 1: it does not fit.",
         usage="rlkd plan CONFIG [--prompt-tokens N] [--memory-gib X] [--device cpu|cuda]"
+        " [--sharding ddp|fsdp2]"
         " [--block.key VALUE ...]",
         allow_abbrev=False,
     )
@@ -44,7 +45,11 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="plan for it (default: what is here)"
     )
-    return {"--help", "--prompt-tokens", "--memory-gib", "--device"}
+    parser.add_argument(
+        "--sharding", choices=("ddp", "fsdp2"), default="ddp",
+        help="how several processes share the student (default: ddp, each has all of it)",
+    )  # fmt: skip
+    return {"--help", "--prompt-tokens", "--memory-gib", "--device", "--sharding"}
 
 
 def plan(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -59,6 +64,12 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rlkd.planning import plan as planning
 
     world_size = config.run.processes or int(os.environ.get("WORLD_SIZE", "1"))
+    sharded = arguments.sharding == "fsdp2"
+    if sharded and world_size == 1:
+        raise ConfigError(
+            "rlkd plan: --sharding fsdp2 spreads the student over processes, and there is one.\n"
+            "  do: say how many: --run.processes 8"
+        )
     device, memory = _device(arguments.device, arguments.memory_gib)
     prompt = arguments.prompt_tokens
     if prompt is None:
@@ -70,7 +81,7 @@ def plan(arguments: argparse.Namespace, overrides: list[str]) -> int:
         return configs.load(arguments.config, [*overrides, *more])
 
     cuda = device == "cuda"
-    made = planning.plan(config, world_size, prompt, cuda=cuda)
+    made = planning.plan(config, world_size, prompt, cuda=cuda, sharded=sharded)
     found = planning.changes(config, reload, world_size, made, cuda=cuda)
     print("\n".join([*_about(made, world_size, device), *_table(made), *_advice(made, found)]))
     # The processes of a CPU share its memory; each GPU has its own.
@@ -96,6 +107,7 @@ def _about(made: "Plan", world_size: int, device: str) -> list[str]:
     work, student = made.work, made.student
     kind = f"LoRA of rank {student.rank}" if student.rank else "all weights trained"
     processes = f"one of {world_size} processes" if world_size > 1 else "one process"
+    processes += " under FSDP2" * work.sharded
     lines = [
         f"{processes} on a {'GPU' if device == 'cuda' else 'CPU'}: {student.name}, {kind}"
         + ", checkpointing" * work.checkpointing,

@@ -22,6 +22,20 @@ def adam_states(net: Network) -> int:
     return 2 * net.trained
 
 
+def trained_apart(net: Network) -> int:
+    """Bytes of what FSDP2 trains, over all processes. Weights that are trained in bfloat16 become
+    float32 (accelerate 1.15, `fsdp2_prepare_model`); adapters are float32 already."""
+    return net.trained * 4 // net.width if net.rank == 0 else net.trained
+
+
+def gathered(net: Network) -> int:
+    """What FSDP2 holds whole while it computes: the layer in work and the next one, and the head,
+    which accelerate keeps from the forward pass to the backward pass."""
+    head = net.head_size * net.width
+    layers = net.weights - head * (1 if net.tied else 2)
+    return 2 * layers // net.layers + head
+
+
 def kept_by_layer(net: Network, rows: int, length: int) -> int:
     """What one decoder layer keeps for its backward pass, rows of `length` tokens with padding.
 

@@ -41,6 +41,8 @@ class Work:
     scores_itself: bool = False
     """Does the student (or the reference) score a generation batch without gradients?"""
     processes: int = 1
+    sharded: bool = False
+    """Are weights, gradients and states spread over the processes (FSDP2)?"""
     triton: bool = False
     """Are TRL's Triton kernels used (CUDA)?"""
 
@@ -106,16 +108,25 @@ def estimate(student: Network, teacher: Network | None, work: Work) -> Estimate:
     return Estimate(tuple(phases))
 
 
+def _share(size: int, work: Work) -> int:
+    """Of a process, of what is spread over all."""
+    return -(-size // work.processes)
+
+
 def _resident(student: Network, teacher: Network | None, work: Work) -> tuple[Part, ...]:
-    found = [
-        Part("student's weights", student.weights),
-        Part("AdamW's states", parts.adam_states(student)),
-    ]
+    weights, states, reference = student.weights, parts.adam_states(student), student.weights
+    if work.sharded:
+        trained = parts.trained_apart(student)
+        weights = _share(student.weights - student.trained + trained, work)
+        states, reference = _share(2 * trained, work), _share(student.weights, work)
+    found = [Part("student's weights", weights), Part("AdamW's states", states)]
+    if work.sharded:
+        found.append(Part("layers gathered", parts.gathered(student)))
     if work.reference:
-        found.append(Part("reference's weights", student.weights))
+        found.append(Part("reference's weights", reference))
     if teacher is not None:
         found.append(Part("teacher's weights", teacher.weights))
-    if work.processes > 1:
+    if work.processes > 1 and not work.sharded:
         # torch's DistributedDataParallel without gradient_as_bucket_view, its default.
         found.append(Part("DDP's buckets", student.trained))
     return tuple(found)
@@ -161,6 +172,8 @@ def _score(
             parts.layer_forward(student, work.micro_batch, work.length),
             parts.head_forward(student, scored, work.triton),
         )
+        if work.sharded and work.reference:  # TRL spreads it as one piece
+            size += student.weights
         found.append(Part("the student's own scoring", size))
     return Phase("score", (*resident, max(found, key=lambda part: part.size)))
 
@@ -174,7 +187,8 @@ def _backward(
     student: Network, teacher: Network | None, work: Work, resident: tuple[Part, ...]
 ) -> Phase:
     """Where the backward pass begins: everything is kept, and the head is first. Of a step's first
-    micro-batch no gradients are there yet."""
+    micro-batch no gradients are there yet; FSDP2 keeps those of the others whole, and spreads them
+    with the last one's (accelerate's `no_sync`)."""
     gradients = student.trained if work.accumulation > 1 else 0
     kept = parts.activations(student, work.micro_batch, work.length, work.checkpointing)
     head = parts.head_backward(student, _scored(work), work.triton, work.entropy_gradient)
@@ -201,7 +215,10 @@ def _update(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
     if student.head_trained:
         copies = (3 if student.tied else 1) - (work.accumulation == 1)
         arriving = copies * student.head_size * student.width
-    found = (Part("gradients", student.trained), Part("gradients on their way", arriving))
+    gradients = student.trained
+    if work.sharded and work.accumulation == 1:
+        gradients = _share(parts.trained_apart(student), work)
+    found = (Part("gradients", gradients), Part("gradients on their way", arriving))
     return Phase("update", (*resident, *found))
 
 

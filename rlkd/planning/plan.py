@@ -40,7 +40,9 @@ class Change:
     peak: int
 
 
-def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan:
+def plan(
+    config: RunConfig, world_size: int, prompt: int, *, cuda: bool, sharded: bool = False
+) -> Plan:
     """The memory of a run.
 
     Args:
@@ -48,6 +50,7 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
         world_size: its processes, one device each.
         prompt: tokens of the longest prompt.
         cuda: on GPUs (TRL's Triton kernels) or on a CPU?
+        sharded: under FSDP2?
 
     Raises:
         ConfigError: a model's sizes cannot be read, or the batch cannot be cut.
@@ -63,6 +66,7 @@ def plan(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> Plan
             config.local_teacher.path, config.local_teacher.dtype, "teacher.path"
         )
     work = work_of(config, world_size, prompt, cuda=cuda)
+    work = dataclasses.replace(work, sharded=sharded)
     return Plan(
         student,
         teacher,
@@ -184,7 +188,9 @@ def changes(
     found = []
     for override, same in _candidates(config, now):
         try:
-            changed = plan(reload([override]), world_size, now.work.prompt, cuda=cuda)
+            again = reload([override])
+            sharded = now.work.sharded
+            changed = plan(again, world_size, now.work.prompt, cuda=cuda, sharded=sharded)
         except ConfigError:
             continue  # it does not divide, or peft refuses the model
         if changed.estimate.peak.total <= 0.95 * now.estimate.peak.total:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.integrations import deepspeed as integration
 
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
@@ -50,6 +51,12 @@ class LocalTeacher(DistributionTeacher):
         offload: bool = False,
     ) -> None:
         self._settle(temperature, max_tokens, chunk_tokens)
+        if any(hasattr(weight, "ds_tensor") for weight in model.parameters()):
+            raise TeacherError(
+                "the teacher's weights are split among the processes (DeepSpeed ZeRO-3), as all "
+                "that is loaded after the trainer's arguments are made. Pass its path, which "
+                "LocalTeacher.from_pretrained loads whole, or load it before."
+            )
         self.offload = offload
         self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
         self.tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
@@ -104,7 +111,8 @@ class LocalTeacher(DistributionTeacher):
             loading["quantization_config"] = quantization_config(quantization)
         if device_map is not None:
             loading["device_map"] = device_map
-        model = AutoModelForCausalLM.from_pretrained(path, **loading)
+        with _whole():
+            model = AutoModelForCausalLM.from_pretrained(path, **loading)
         made = cls(model, AutoTokenizer.from_pretrained(path), **settings)
         made._placed = device_map is not None or quantization in MOVES_BY_ITSELF
         return made
@@ -278,6 +286,22 @@ class LocalTeacher(DistributionTeacher):
                 f"{error:.3g} nats (allowed {bound:g})."
             )
         self._verified = True
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """What is loaded inside is whole on every process. Under DeepSpeed ZeRO-3 transformers splits
+    whatever it loads among them, and only what DeepSpeed wraps is put together again."""
+    reference = integration._hf_deepspeed_config_weak_ref
+    config = reference() if reference is not None else None
+    if config is None:
+        yield
+        return
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration.set_hf_deepspeed_config(config)
 
 
 def _pack(

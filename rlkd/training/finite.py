@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlkd.config import RunConfig
@@ -24,11 +25,11 @@ from rlkd.training.stopped import Broken
 class FiniteUpdates:
     """Mixin before TRL's trainer: leaves out an update whose loss or gradient norm is not finite.
 
-    Guaranteed, and seen on one process and on two (DDP, gloo; tests/e2e/test_alarms.py): no weight
-    and no state of the optimiser changes at that step, on any rank; the step is counted, and the
-    learning rate's schedule and the data go on. Not seen: FSDP. Not so: DeepSpeed, which steps
-    inside its backward pass; a gradient scaler (float16), which leaves out such updates by itself
-    and is left alone.
+    Guaranteed, and seen on one process and on two (DDP, tests/e2e/test_alarms.py; FSDP2,
+    tests/e2e/test_many_processes.py; gloo): no weight and no state of the optimiser changes at that
+    step, on any rank; the step is counted, and the learning rate's schedule and the data go on. A
+    gradient scaler (float16) leaves out such updates by itself and is left alone. DeepSpeed steps
+    inside its backward pass: there nothing can be left out, and the training ends (Broken).
     """
 
     on_not_finite: Callable[[list[str]], None] | None = None
@@ -45,6 +46,8 @@ class FiniteUpdates:
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         # The last thing before the optimiser's step at which the norm over all ranks is known.
         norm = cast(Any, super())._get_grad_norm(model, grad_norm=grad_norm)
+        if isinstance(norm, DTensor):  # FSDP2: each rank holds a part of every gradient
+            norm = norm.full_tensor()
         losses, self._broken_losses = self._broken_losses, 0
         accelerator = cast(Any, self).accelerator
         if self.on_not_finite is None or getattr(accelerator, "scaler", None) is not None:
@@ -56,10 +59,14 @@ class FiniteUpdates:
         # A loss is this rank's own: all must decide alike.
         loss, gradient = accelerator.reduce(broken.float(), reduction="sum").tolist()
         if loss or gradient:
+            names = [n for n, k in (("loss", loss), ("gradient", gradient)) if k]
+            if str(accelerator.distributed_type).endswith("DEEPSPEED"):
+                self.on_not_finite(names)
+                raise Broken(_made_already(names, cast(Any, self).state.global_step + 1))
             model.zero_grad(set_to_none=True)  # the optimiser passes over what has no gradient
             self._loss_is_broken = bool(loss)
             cast(Any, self)._metrics["train"][LEFT_OUT].append(1.0)
-            self.on_not_finite([n for n, k in (("loss", loss), ("gradient", gradient)) if k])
+            self.on_not_finite(names)
         return norm
 
     _loss_is_broken = False
@@ -68,6 +75,16 @@ class FiniteUpdates:
         if self._loss_is_broken and "loss" in logs:
             logs["loss"], self._loss_is_broken = math.nan, False  # not the filter's 0
         cast(Any, super()).log(logs, *args, **kwargs)
+
+
+def _made_already(broken: list[str], step: int) -> str:
+    return (
+        f"stopped in step {step}: its {' and '.join(broken)} is NaN or infinite, and DeepSpeed has"
+        " made the update already\n"
+        "  why: the weights are spoilt, and saving them would spoil the run\n"
+        "  do: --resume goes on from the last checkpoint, if there is one; lower"
+        " optim.learning_rate or change model.dtype in a new run"
+    )
 
 
 class NotFiniteStop(TrainerCallback):

@@ -28,7 +28,7 @@ class WholeVocabulary:
     rows have been learnt from, and in a checkpoint that is written in between.
 
     Seen: one process and two (DDP, gloo), gradient checkpointing, LoRA, tied and untied heads.
-    Refused: FSDP and DeepSpeed, where a rank holds a part of the head.
+    Refused: FSDP and ZeRO-3, where a rank holds a part of the head (rlkd/sharding.py).
     """
 
     _head_is_checked = False
@@ -53,13 +53,6 @@ class WholeVocabulary:
             raise TeacherError(
                 f"{title} reads the teacher's head when the loss is computed, and that of "
                 f"{this.teacher.name} {why} by then. Take a local teacher that is not offloaded"
-            )
-        kind = str(getattr(this.accelerator, "distributed_type", "NO")).rpartition(".")[2]
-        if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
-            raise ValueError(
-                f"{title} with {kind}: the loss reads the student's head whole, and there a rank "
-                "may hold a part of it; this is not tried. Launch with DDP (torchrun), or choose "
-                "an algorithm that learns from sampled tokens"
             )
 
     # -- the student --------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 """Launched by test_processes.py: one optimiser step on injected rollouts, its gradient saved.
+many_ranks.py takes `gradient` from here.
 
 Arguments: student, teacher, output file, rows per micro-batch. The same 24 rows (3 groups of 8)
 whatever the number of processes; on two, the second group straddles them.
@@ -11,9 +12,11 @@ import tempfile
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
+from torch.distributed.tensor import DTensor
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import GKD, GRPO, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Trainer
+from rlkd import GKD, GRPO, KDRL, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Trainer
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.difficulty import prompt_key
 from rlkd.traces.book import Trace, Traces
@@ -35,6 +38,8 @@ ALGORITHMS = {
     "rlad": RLAD(),
     "rlad dapo": RLAD(reduction="dapo", eos="old_policy"),
     "rlad arithmetic": RLAD(mixture="arithmetic", clamp="straight_through"),
+    "rlad with lora": RLAD(),
+    "kdrl": KDRL(teacher_weight=0.3),
     "gkd": GKD(),
     "opd_loss": OPDLoss(top_k=4, reward_weight=0.5),
     "minillm": MiniLLM(),
@@ -85,6 +90,9 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     extra = {"teacher": teacher, "teacher_check": "off"} if algorithm.needs_teacher else {}
     extra |= {"traces": traces()} if algorithm.needs_traces(GROUP) else {}
     components = CARRIED.get(name, ())
+    if "lora" in name:
+        torch.manual_seed(3)  # of the adapters
+        extra["peft_config"] = LoraConfig(r=4, lora_alpha=64, task_type="CAUSAL_LM")
     trainer = Trainer(
         student, reward, args, rows, algorithm=algorithm, components=components, **extra
     )
@@ -94,14 +102,16 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     mine = answers()[rank * share : (rank + 1) * share]
 
     def generate(self, prompt_ids, *_, **__):
+        if len(prompt_ids) == len(mine):  # where generation is an act of all ranks together
+            return mine, None
         own = [ids for ids, trace in zip(mine, self._plan, strict=True) if trace is None]
         assert len(own) == len(prompt_ids)
         return own, None
 
     GRPOTrainer._generate_single_turn = generate
-    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    before = weights(trainer)
     trainer.train()
-    after = trainer.accelerator.unwrap_model(trainer.model).state_dict()
+    after = weights(trainer)
     logs = trainer.state.log_history[0]
     columns = ["entropy", "clip_ratio/region_mean", "difficulty/hard_set"]
     if extra.get("traces"):
@@ -115,6 +125,17 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
         for key, value in records.items():
             assert torch.equal(value.nan_to_num(), other[key].nan_to_num()), f"ranks differ: {key}"
     return {key: after[key] - before[key] for key in before} | seen | records
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Of the student, whole, however it is spread over the ranks; every rank calls."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    with trainer._dist.gather_params(list(model.parameters())):
+        found = model.state_dict()
+        return {
+            name: (w.full_tensor() if isinstance(w, DTensor) else w).clone()
+            for name, w in found.items()
+        }
 
 
 def main() -> None:

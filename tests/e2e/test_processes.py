@@ -46,8 +46,9 @@ def updates(student, teacher, tmp_path_factory):
 
 
 ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad dapo",
-              "rlad arithmetic", "gkd", "opd_loss", "minillm", "grpo with ceeh-me",
-              "grpo with ceeh-ea", "rlad with ceeh-me", "luffy", "sft-kd")  # fmt: skip
+              "rlad arithmetic", "rlad with lora", "kdrl", "gkd", "opd_loss", "minillm",
+              "grpo with ceeh-me", "grpo with ceeh-ea", "rlad with ceeh-me", "luffy",
+              "sft-kd")  # fmt: skip
 
 
 @pytest.mark.parametrize("cut", [(1, 4), (2, 12), (2, 3)], ids=str)
@@ -156,5 +157,10 @@ def test_the_launch_is_read_from_the_environment():
     assert read_launch(1, alone) == Launch(0, 1)
     with pytest.raises(ConfigError, match="started one"):
         read_launch(None, alone)
+    # A process takes a GPU of its own; on the CPU (0) they are no concern.
+    four = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
+    assert read_launch(8, four, gpus=4) == read_launch(8, four, gpus=0) == Launch(3, 8)
+    with pytest.raises(ConfigError, match=r"4 processes were started .* shows them 2 GPUs"):
+        read_launch(8, four, gpus=2)
     # One process that accelerate was asked for.
     assert read_launch(None, {"ACCELERATE_MIXED_PRECISION": "no"}) == Launch(0, 1)

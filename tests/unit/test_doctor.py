@@ -240,6 +240,31 @@ def test_launches_that_would_fail(env, said, tmp_path):
     assert said in problems(machine.look_at_launch(env | {"HF_HOME": str(tmp_path)}))
 
 
+TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "x",
+            "MASTER_PORT": "1"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "wanted", "gpus", "level", "said"),
+    [
+        (TORCHRUN, 4, 0, "problem", "4 processes are wanted and this launch has 2"),
+        (TORCHRUN, 2, 1, "problem", "2 processes were started on this machine, which shows them 1"),
+        (TORCHRUN | {"CUDA_VISIBLE_DEVICES": "3"}, None, 1, "problem",
+         "CUDA_VISIBLE_DEVICES is '3'"),
+        (TORCHRUN, 2, 2, "ok", "rank 0 of 2 processes"),
+        (TORCHRUN, 2, 0, "ok", "rank 0 of 2 processes"),
+        ({}, 4, 0, "ok", "run.processes is 4, and this is one process: start it with torchrun"),
+        ({}, 4, 4, "ok", "configs/accelerate/ddp.yaml --num_processes 4"),
+        ({}, 4, 2, "warning", "this machine shows 2 GPUs, one for each process"),
+        ({}, 1, 0, "ok", "one process"),
+    ],
+)  # fmt: skip
+def test_processes_that_the_config_wants(env, wanted, gpus, level, said, tmp_path):
+    found = machine.look_at_launch(env | {"HF_HOME": str(tmp_path)}, wanted, gpus)
+    assert said in problems(found, level)
+    assert level != "ok" or not problems(found)
+
+
 def test_a_default_config_of_accelerate(tmp_path: Path):
     file = tmp_path / "accelerate" / "default_config.yaml"
     file.parent.mkdir()

@@ -263,6 +263,31 @@ def test_a_divergence_of_whole_distributions_by_hand():
     assert parts.divergence_backward(wide, wide, 100) == 6 * 16 * (1 << 20) * 4 + gradients
 
 
+def test_fsdp2_spreads_what_is_the_students():
+    def sizes(phase, **changes):
+        work = dataclasses.replace(WORK, processes=4, sharded=True, **changes)
+        (found,) = [p for p in estimate(NET, None, work).phases if p.name == phase]
+        return {part.name: part.size for part in found.parts}
+
+    update = sizes("update", accumulation=1)
+    assert update["student's weights"] == update["gradients"] == 4000 // 4
+    assert update["AdamW's states"] == 8000 // 4
+    assert update["layers gathered"] == 2 * (4000 - 320) // NET.layers + 320
+    assert "DDP's buckets" not in update
+    # Until the last micro-batch gradients are whole on every process.
+    assert sizes("backward", accumulation=2)["gradients"] == 4000
+    # In bfloat16 what is trained is kept in float32.
+    half = dataclasses.replace(NET, width=2)
+    assert parts.trained_apart(half) == 2 * half.trained
+    adapters = dataclasses.replace(half, rank=2, trained=100)
+    assert parts.trained_apart(adapters) == 100
+    # A reference is spread too, and whole while it scores.
+    with_reference = {"reference": True, "scores_itself": True}
+    assert sizes("update", **with_reference)["reference's weights"] == 1000
+    more = estimate(NET, None, dataclasses.replace(WORK, scores_itself=True)).phases[1].parts[-1]
+    assert sizes("score", **with_reference)["the student's own scoring"] == more.size + 4000
+
+
 def test_adapters_have_no_gradient_of_the_head_on_its_way():
     net = dataclasses.replace(NET, rank=2, trained=100, head_trained=False)
     names = {part.name: part.size for part in estimate(net, None, WORK).phases[-1].parts}
@@ -372,6 +397,16 @@ def test_processes_share_the_memory_of_a_cpu(config: Path, capsys):
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     for count, (peak, share) in enumerate(shares, 1):
         assert abs(share - 100 * count * peak / total) < 0.6
+
+
+def test_the_command_under_fsdp2(config: Path, capsys):
+    words = ["plan", "run.yaml", "--run.processes=2", "--batch.micro_batch_size=4"]
+    assert main([*words, "--sharding", "fsdp2", "--memory-gib", "100"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("one of 2 processes under FSDP2 on a ")
+    assert "layers gathered" in shown
+    assert main(["plan", "run.yaml", "--sharding", "fsdp2", "--run.processes=1"]) == 2
+    assert "spreads the student over processes, and there is one" in capsys.readouterr().err
 
 
 def test_a_gpu_that_is_not_here(config: Path, capsys):
