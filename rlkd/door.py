@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlkd.algorithms.schedule import Schedule
 from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
 from rlkd.config.teacher import check_teacher
@@ -19,6 +20,7 @@ from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
 from rlkd.traces.door import check_traces
 from rlkd.tracking.trackers.installed import check_trackers
+from rlkd.training.speed import speed_of
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -39,6 +41,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         config.build_algorithm,
         functools.partial(build_rewards, config),
         functools.partial(check_steering, config),
+        functools.partial(check_speed, config),
         functools.partial(geometry, config.batch, world_size),
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
@@ -110,6 +113,28 @@ def check_steering(config: RunConfig) -> None:
                     "so neither would do what its paper says.\n"
                     f"  do: keep one of them (rewards.{i}.weight 0 only logs it)"
                 )
+
+
+def check_speed(config: RunConfig) -> None:
+    """Nothing in the objective depends on what `speed` changes.
+
+    Raises:
+        ConfigError: it does; or the two cannot be had together.
+    """
+    speed, algorithm = speed_of(config.speed), config.build_algorithm()
+    if speed is None:
+        return
+    phases = algorithm.phases if isinstance(algorithm, Schedule) else ()
+    ends = [end for phase in phases for end in phase.ends] or [algorithm]
+    try:
+        speed.refuse_statistics([*ends, *config.build_components()])
+    except ValueError as error:
+        raise ConfigError(f"speed: {error}") from error
+    if speed.padding_free and config.trl.get("use_transformers_continuous_batching"):
+        raise ConfigError(
+            "speed.padding_free sets the student's attention, and so does"
+            " trl.use_transformers_continuous_batching.\n  do: choose one of them"
+        )
 
 
 def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from rlkd.config.schema import (
     Optim,
     Run,
     Sampling,
+    Speed,
     Teacher,
     Tracking,
 )
@@ -56,6 +57,8 @@ class RunConfig(Block):
     """Prompts per step, group size, micro-batches."""
     sampling: Sampling
     """Temperature and length of the answers."""
+    speed: Speed = Speed()
+    """What is left out of the computation, with the same updates."""
     optim: Optim
     """Steps, learning rate, schedule."""
     eval: Eval = Eval()

@@ -33,7 +33,9 @@ class Fast(LeanPasses):
             ValueError: what was asked for cannot be done.
         """
         this, args = self._of, self._of.args
-        why = "reads images" if this._is_vlm else "has a router loss" if this.aux_loss_enabled else ""
+        why = (
+            "reads images" if this._is_vlm else "has a router loss" if this.aux_loss_enabled else ""
+        )
         self._asked = speed is not None
         if speed is None:
             speed = Speed.plain() if why else Speed()
@@ -48,8 +50,9 @@ class Fast(LeanPasses):
                 f"({steps}) and gradient_accumulation_steps ({updates}) divides the other: rows "
                 "would change their optimiser step; make one divide the other"
             )
-        if speed.regroups:
-            self._refuse_statistics(speed)
+        phases = this.schedule.schedule.phases
+        ends = [end for phase in phases for end in phase.ends]
+        speed.refuse_statistics([*ends, *this.objective.components])
         if speed.padding_free and args.use_transformers_continuous_batching:
             raise ValueError(
                 "padding_free sets the student's attention, and so does continuous batching "
@@ -59,18 +62,6 @@ class Fast(LeanPasses):
         for model in (this.model, this.ref_model) if speed.padding_free else ():
             if model is not None:
                 packing.use_spans(self._bare(model))
-
-    def _refuse_statistics(self, speed: Speed) -> None:
-        this = self._of
-        phases = this.schedule.schedule.phases
-        parts = [end for phase in phases for end in phase.ends] + [*this.objective.components]
-        for part in parts:
-            if part.micro_batch_statistic is not None:
-                raise ValueError(
-                    f"micro_batches is {speed.micro_batches!r} and {type(part).__name__} depends "
-                    f"on which rows share a micro-batch: {part.micro_batch_statistic}. Set "
-                    "micro_batches to trimmed (in a config: speed.micro_batches)"
-                )
 
     # -- micro-batches ------------------------------------------------------------------------
 

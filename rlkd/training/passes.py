@@ -62,7 +62,9 @@ class LeanPasses:
         parts = self._parts(mask_BL, batch_size)
         found = []
         for rows in parts:
-            part_ids, part_mask = (ids_BL, mask_BL) if rows is None else (ids_BL[rows], mask_BL[rows])
+            part_ids, part_mask = (
+                (ids_BL, mask_BL) if rows is None else (ids_BL[rows], mask_BL[rows])
+            )
             found.append(self._one_pass(model, part_ids, part_mask, tokens, compute_entropy))
         if len(parts) == 1:
             return *found[0], None

@@ -1,6 +1,8 @@
 """What a trainer leaves out without changing what is learnt."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from rlkd.training.microbatches import WAYS
 
@@ -57,3 +59,19 @@ class Speed:
     def changes_passes(self) -> bool:
         """Is a pass through the student not TRL's own?"""
         return self.padding_free or self.answers_only_head or self.micro_batches != "padded"
+
+    def refuse_statistics(self, parts: Iterable[Any]) -> None:
+        """Raise ValueError where micro-batches are regrouped and one of the parts (algorithms,
+        components) depends on which rows share one."""
+        for part in parts if self.regroups else ():
+            if part.micro_batch_statistic is not None:
+                raise ValueError(
+                    f"micro_batches is {self.micro_batches!r} and {type(part).__name__} depends on "
+                    f"which rows share a micro-batch: {part.micro_batch_statistic}. Set "
+                    "micro_batches to trimmed"
+                )
+
+
+def speed_of(block: Any) -> Speed | None:
+    """The settings of a config's block (`rlkd.config.schema.Speed`); None: it sets nothing."""
+    return Speed(**block.model_dump()) if block.model_fields_set else None

@@ -9,6 +9,7 @@ from rlkd.config.schema.data import Data, FileSource, FunctionSource, Source, Tr
 from rlkd.config.schema.models import AnyTeacher, Lora, Model, OtherTeacher, Teacher
 from rlkd.config.schema.objective import AlgorithmBlock, ComponentBlock, UntilPlateau
 from rlkd.config.schema.running import Run, Tracking
+from rlkd.config.schema.speed import Speed
 from rlkd.config.schema.training import Batch, Eval, Optim, Sampling
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Sampling",
     "SettingsBlock",
     "Source",
+    "Speed",
     "Teacher",
     "Traces",
     "Tracking",
