@@ -187,6 +187,8 @@ class LeanPasses:
         rows = [row % len(batch["prompt_ids"]) for row in range(CHECKED_ROWS)]
         few = microbatches.chosen({name: batch[name] for name in microbatches.TOKENS}, rows)
         ids_BL, mask_BL, tokens = microbatches.whole(few)
+        # Also where these rows have none: later ones will.
+        ids_BL, mask_BL = (torch.nn.functional.pad(v, (3, 0)) for v in (ids_BL, mask_BL))
         if self.speed.padding_free:
             wanted_BT = torch.zeros(mask_BL[:, -tokens:].shape, device=ids_BL.device)
             for row in range(len(rows)):  # as many passes on every rank
