@@ -74,12 +74,12 @@ __all__ = [
     "RLSD",
     "SFTKD",
     "SRPO",
-    "Speed",
     "TOPD",
     "DrGRPO",
     "LocalTeacher",
     "MiniLLM",
     "OPDLoss",
+    "Speed",
     "Tilt",
     "Trainer",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlkd.algorithms.schedule import Schedule
 from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
 from rlkd.config.teacher import check_teacher
@@ -20,7 +19,6 @@ from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
 from rlkd.traces.door import check_traces
 from rlkd.tracking.trackers.installed import check_trackers
-from rlkd.training.speed import speed_of
 
 
 def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
@@ -121,9 +119,12 @@ def check_speed(config: RunConfig) -> None:
     Raises:
         ConfigError: it does; or the two cannot be had together.
     """
-    speed, algorithm = speed_of(config.speed), config.build_algorithm()
-    if speed is None:
+    if not config.speed.model_fields_set:
         return
+    from rlkd.algorithms.schedule import Schedule
+    from rlkd.training.speed import Speed
+
+    speed, algorithm = Speed(**config.speed.model_dump()), config.build_algorithm()
     phases = algorithm.phases if isinstance(algorithm, Schedule) else ()
     ends = [end for phase in phases for end in phase.ends] or [algorithm]
     try:

@@ -1,14 +1,14 @@
 """Padding-free forwards: the rows of a batch as one sequence, each attending to itself alone.
 
-All that works token by token (embeddings, norms, MLPs, the head) sees no padding. Attention runs row
-by row over spans of the sequence, through an attention function that is registered with
+All that works token by token (embeddings, norms, MLPs, the head) sees no padding. Attention runs
+row by row over spans of the sequence, through an attention function that is registered with
 transformers; torch's scaled_dot_product_attention does each. Rows with the same prompt can share it
 (Prefix Grouper, arXiv 2506.05433): it is computed once, the answers attend to it, and by the chain
 rule it gets the sum of their gradients.
 
-transformers' own packed path (restarting position_ids, no mask) gives the same numbers. With sdpa and
-eager it makes a mask over all pairs of tokens of the batch, whose cost grows with their square; with
-flash attention it costs what it should, and is used there.
+transformers' own packed path (restarting position_ids, no mask) gives the same numbers. With sdpa
+and eager it makes a mask over all pairs of tokens of the batch, whose cost grows with their square;
+with flash attention it costs what it should, and is used there (not tried: no GPU was lent).
 """
 
 from collections.abc import Sequence

@@ -18,8 +18,8 @@ from rlkd.teacher.quantized import quantization_config
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 FORWARD_TOKENS = 256
-"""Tokens that a forward pass costs besides its own: kernels that are started, weights that are read.
-Of a 7B model in bfloat16 on an H100 about 120, of small ones more."""
+"""Tokens that a forward pass costs besides its own: kernels that are started, weights that are
+read. By arithmetic about 120 for a 7B model in bfloat16 on an H100, more for small ones."""
 
 
 class LocalTeacher(PaddingFree, DistributionTeacher):

@@ -119,7 +119,8 @@ class Fast(LeanPasses):
         output = cast(Any, super())._generate_and_score_completions(inputs)
         expected, self._expects_question = self._expects_question, False
         old = output.get("old_per_token_logps")
-        if expected or old is not self._placeholder and self._placeholder is not None:
+        taken = self._placeholder is None or old is self._placeholder
+        if expected or not taken:
             raise RuntimeError(
                 "TRL did not ask first for the old policy's log-probabilities, as rlkd expects of "
                 "it; set reuse_log_probs to false"
@@ -129,9 +130,9 @@ class Fast(LeanPasses):
         return output
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any,
-        **more: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int,
+        *args: Any, **more: Any,
+    ) -> Any:  # fmt: skip
         if self._expects_question:
             self._expects_question = False
             shape = (len(input_ids), logits_to_keep)

@@ -1,8 +1,8 @@
 """Which rows of an optimiser step share a forward pass, and how wide that is: pure arithmetic.
 
-TRL pads all rows of a generation batch to the longest of all, shuffles them and cuts them into equal
-parts. Here the rows of ONE optimiser step are cut otherwise: which rows belong to which update does
-not change, nor the number of micro-batches.
+TRL pads all rows of a generation batch to the longest of all, shuffles them and cuts them into
+equal parts. Here the rows of ONE optimiser step are cut otherwise: which rows belong to which
+update does not change, nor the number of micro-batches.
 """
 
 from collections.abc import Sequence

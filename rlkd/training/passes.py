@@ -79,7 +79,7 @@ class LeanPasses:
         return bool(getattr(config, "is_prompt_learning", False))
 
     def _parts(self, mask_BL: Tensor, batch_size: int | None) -> Sequence[list[int] | None]:
-        """The rows of each forward pass, sorted where padding is left out; None: all, as they are."""
+        """The rows of each forward pass, sorted where rows are regrouped; None: all as they are."""
         if batch_size is None or batch_size >= len(mask_BL):
             return [None]
         order = list(range(len(mask_BL)))
@@ -213,8 +213,10 @@ class LeanPasses:
         Raises:
             ValueError: this architecture gives other numbers, and the speed was asked for.
         """
+        this, args = self._of, self._of.args
+        this.model.eval()  # dropout would differ, and a resumed run draw other numbers
         error = self._pass_error(batch)
-        args = self._of.args
+        this.model.train()
         exact = self._bare(self._of.model).dtype == torch.float32 and not (args.bf16 or args.fp16)
         bound = 1e-3 if exact else 0.25
         if error <= bound:

@@ -85,7 +85,7 @@ def make_model(folder: Path, sizes: Sizes, seed: int, *, teacher: bool, mean: fl
         max_position_embeddings=4096, eos_token_id=1, pad_token_id=0, bos_token_id=None,
         tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    model: Any = LlamaForCausalLM(config)
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 0] = 1.0
         for layer in model.model.layers:

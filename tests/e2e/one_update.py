@@ -1,7 +1,7 @@
 """Launched by test_processes.py: one optimiser step on injected rollouts, its gradient saved.
 
-Arguments: student, teacher, output file, rows per micro-batch. The same 24 rows (3 groups of 8)
-whatever the number of processes; on two, the second group straddles them.
+Arguments: student, teacher, output file, rows per micro-batch, way to cut them. The same 24 rows
+(3 groups of 8) whatever the number of processes; on two, the second group straddles them.
 """
 
 import os
@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import GKD, GRPO, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Trainer
+from rlkd import GKD, GRPO, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Speed, Trainer
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.difficulty import prompt_key
 from rlkd.traces.book import Trace, Traces
@@ -27,6 +27,11 @@ RECORDS = {  # of the three prompts, in the order of their keys
 }
 ME, EA = CEEH(length_beta=0.5, entropy_coefficient=0.1), CEEH(entropy="ea", hard_bound="at_most")
 CARRIED = {"grpo with ceeh-me": (ME,), "grpo with ceeh-ea": (EA,), "rlad with ceeh-me": (ME,)}
+WAYS = {
+    "default": None,
+    "by_tokens": Speed(micro_batches="by_tokens"),
+    "packed": Speed(micro_batches="by_tokens", padding_free=True, shared_prompts=True),
+}
 ALGORITHMS = {
     "grpo": GRPO(beta=0.0),
     "grpo with reference": GRPO(beta=0.1, reduction="dapo"),
@@ -66,7 +71,9 @@ def traces() -> Traces:
     )
 
 
-def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, torch.Tensor]:
+def gradient(
+    name: str, student: str, teacher: str, micro: int, way: str
+) -> dict[str, torch.Tensor]:
     """−gradient, as the difference that one step of plain gradient descent at rate 1 makes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     args = GRPOConfig(
@@ -86,8 +93,9 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
     extra |= {"traces": traces()} if algorithm.needs_traces(GROUP) else {}
     components = CARRIED.get(name, ())
     trainer = Trainer(
-        student, reward, args, rows, algorithm=algorithm, components=components, **extra
-    )
+        student, reward, args, rows, algorithm=algorithm, components=components,
+        speed=WAYS[way], **extra,
+    )  # fmt: skip
     trainer.difficulty.restore(trainer.difficulty.state() | RECORDS)
     rank, share = trainer.accelerator.process_index, ROWS // world
     assert trainer.accelerator.num_processes == world
@@ -118,8 +126,8 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
 
 
 def main() -> None:
-    student, teacher, output, micro = sys.argv[1:]
-    result = {name: gradient(name, student, teacher, int(micro)) for name in ALGORITHMS}
+    student, teacher, output, micro, way = sys.argv[1:]
+    result = {name: gradient(name, student, teacher, int(micro), way) for name in ALGORITHMS}
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(result, output)
 

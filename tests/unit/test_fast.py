@@ -138,7 +138,9 @@ def test_every_reduction_and_component(name, way, student, begin, tmp_path):
     rate = 2.0 if name == "dr_grpo" else 0.1  # its constant makes small gradients
     extra = extra | {"algorithm": algorithm, "more": SEVERAL["both"] | {"learning_rate": rate}}
     if name in OF_MICRO_BATCH and WAYS[way].regroups:
-        with pytest.raises(ValueError, match="depends on which rows share a micro-batch: .*trimmed"):
+        with pytest.raises(
+            ValueError, match=r"depends on which rows share a micro-batch: .*trimmed"
+        ):
             run(tmp_path / "a", student, speed=WAYS[way], **extra)
         return
     wanted = run(tmp_path / "a", student, speed=Speed.plain(), **extra)
@@ -148,7 +150,7 @@ def test_every_reduction_and_component(name, way, student, begin, tmp_path):
 def traces() -> Traces:
     draw = random.Random(6)
     keys = [prompt_key("1+" * (a % 3) + f"{a}+{b}=") for a in range(8) for b in range(6)]
-    return Traces.gather((key, Trace(tuple(answer(draw)[:-1] + [1]))) for key in keys for _ in "123")
+    return Traces.gather((key, Trace((*answer(draw)[:-1], 1))) for key in keys for _ in "123")
 
 
 @pytest.mark.parametrize("way", ["trimmed", "sorted", "together"])
@@ -323,7 +325,7 @@ def test_the_rows_of_an_update_stay_its_rows(student, tmp_path):
         run(tmp_path / way, student, algorithm=Spy(), more=more, speed=speed)
         updates[way] = seen
     steps = {
-        way: [sorted(sum(seen[at : at + PIECES], [])) for at in (0, PIECES)]
+        way: [sorted(n for part in seen[at : at + PIECES] for n in part) for at in (0, PIECES)]
         for way, seen in updates.items()
     }
     assert steps["plain"] == steps["sorted"]
@@ -355,13 +357,17 @@ def test_settings_that_do_not_go_together_are_refused():
         Speed(micro_batches="short")
     with pytest.raises(ValueError, match="set padding_free too"):
         Speed(shared_prompts=True)
-    with pytest.raises(ValueError, match="TOPD depends on which rows share a micro-batch: mean and"):
+    with pytest.raises(
+        ValueError, match="TOPD depends on which rows share a micro-batch: mean and"
+    ):
         Speed(micro_batches="by_length").refuse_statistics([TOPD()])
 
 
 def test_another_attention_is_refused(student, prompts, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(student, attn_implementation="eager")
-    with pytest.raises(ValueError, match="need the attention sdpa or a flash attention, and .*eager"):
+    with pytest.raises(
+        ValueError, match=r"need the attention sdpa or a flash attention, and .*eager"
+    ):
         Trainer(model, reward, arguments(tmp_path), prompts, speed=WAYS["padding_free"])
 
 

@@ -96,8 +96,16 @@ def test_trimming_leaves_every_token_and_all_that_belongs_to_it():
 
 def test_rows_keep_what_is_theirs():
     parts = [
-        {"row_id": torch.tensor([4, 2]), "names": ["e", "c"], "num_items_in_batch": torch.tensor(9)},
-        {"row_id": torch.tensor([1, 3]), "names": ["b", "d"], "num_items_in_batch": torch.tensor(9)},
+        {
+            "row_id": torch.tensor([4, 2]),
+            "names": ["e", "c"],
+            "num_items_in_batch": torch.tensor(9),
+        },
+        {
+            "row_id": torch.tensor([1, 3]),
+            "names": ["b", "d"],
+            "num_items_in_batch": torch.tensor(9),
+        },
     ]
     whole = microbatches.joined(parts)
     found = microbatches.chosen(whole, [3, 0])

@@ -155,7 +155,9 @@ def test_a_teacher_scores_without_padding(max_tokens, share, keep_hidden):
 def test_a_teacher_whose_architecture_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(packing.Span, "prompt", 1)  # reads too little of a shared prompt
     teacher = LocalTeacher(model_of(MODELS["llama"]), padding_free=True, shared_prompts=True)
-    with pytest.raises(TeacherError, match="other log-probabilities without padding.*padding_free"):
+    with pytest.raises(
+        TeacherError, match=r"other log-probabilities without padding.*padding_free"
+    ):
         teacher.score([p for p, _ in ROWS], [a for _, a in ROWS], 1.0)
     with pytest.raises(ValueError, match="set padding_free too"):
         LocalTeacher(model_of(MODELS["llama"]), shared_prompts=True)
