@@ -243,7 +243,7 @@ def report(kind: str, found: dict[str, list[Step]]) -> dict[str, float]:
     """Print a row per variant; returns the median ratios of TRL's seconds to each one's."""
     rounds, trl, ratios = len(found["trl"]), found["trl"], {}
     tokens = median(step.tokens for step in trl)
-    print(f"\n{kind} lengths: {tokens:.0f} tokens of answers a step, {rounds} rounds")
+    print(f"\n{kind} lengths: {tokens:.0f} tokens of answers a step, {rounds} rounds", flush=True)
     print(
         f"{'':20s} {'tokens/s':>8s} {'quartiles':>13s} {'sampling':>8s}   over TRL, whole step"
         "   learning   processor time"

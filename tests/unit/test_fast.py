@@ -10,7 +10,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import CISPO, GKD, GRPO, GSPO, KDRL, LUFFY, RLAD, SFTKD, TOPD, DrGRPO, Speed, Trainer
+from rlkd import CISPO, DAPO, GKD, GRPO, GSPO, KDRL, LUFFY, RLAD, SFTKD, TOPD, DrGRPO, Speed, Trainer
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.difficulty import prompt_key
@@ -54,7 +54,7 @@ def answer(draw: random.Random) -> list[int]:
     return [*(draw.randrange(2, 20) for _ in range(length)), end]
 
 
-def run(folder, student, teacher=None, speed=None, algorithm=None, more=None, **extra):
+def run(folder, student, teacher=None, speed=None, algorithm=None, more=None, score=reward, **extra):
     """The weights after training on injected answers, and what was logged of each step."""
     draw = random.Random(7)
     rows = [{"prompt": "1+" * (a % 3) + f"{a}+{b}="} for a in range(8) for b in range(6)]
@@ -67,7 +67,7 @@ def run(folder, student, teacher=None, speed=None, algorithm=None, more=None, **
         if teacher is not None:
             extra |= {"teacher": teacher, "teacher_check": "off"}
         trainer = Trainer(
-            student, reward, arguments(folder, **(more or {})), Dataset.from_list(rows),
+            student, score, arguments(folder, **(more or {})), Dataset.from_list(rows),
             algorithm=algorithm or GRPO(), speed=speed, **extra,
         )  # fmt: skip
         trainer.train()
@@ -201,6 +201,36 @@ def test_students_and_masks(kind, student, begin, tmp_path, monkeypatch):
         start = {n: torch.zeros_like(v) for n, v in results["plain"][0].items() if "lora_B" in n}
     for way in ("sorted", "together"):
         equal(results[way], results["plain"], start)
+
+
+def right_or_wrong(completions, **_):
+    return [float(sum(map(ord, text)) % 3 == 0) for text in completions]
+
+
+@pytest.mark.parametrize("way", ["trimmed", "sorted", "together"])
+def test_dynamic_sampling_and_stored_rollouts(way, student, begin, tmp_path):
+    """Groups that were drawn later stand among the others; what is stored of a row is its own."""
+    results, stored = {}, {}
+    for name, speed in (("plain", Speed.plain()), (way, WAYS[way])):
+        batches = []
+        results[name] = run(
+            tmp_path / name, student, speed=speed, algorithm=DAPO(), score=right_or_wrong,
+            more=SEVERAL["both"] | {"mask_truncated_completions": True},
+            on_rollouts=batches.append, token_rows=8,
+        )  # fmt: skip
+        stored[name] = batches
+    assert max(row.get("dynamic_sampling/rounds", 0) for row in results["plain"][1]) > 1
+    equal(results[way], results["plain"], begin)
+    for mine, theirs in zip(stored[way], stored["plain"], strict=True):
+        assert mine.completions == theirs.completions
+        assert mine.columns.keys() == theirs.columns.keys()
+        for name, values in theirs.columns.items():
+            for one, other in zip(mine.columns[name], values, strict=True):
+                if isinstance(other, list) and other and not isinstance(other[0], str):
+                    assert len(one) == len(other)
+                    assert [x is None for x in one] == [x is None for x in other], name
+                    one, other = ([x or 0.0 for x in v] for v in (one, other))
+                assert one == (pytest.approx(other, abs=1e-4) if name != "token_text" else other)
 
 
 def test_the_default_is_trl_to_a_millionth(student, begin, tmp_path):
