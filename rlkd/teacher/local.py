@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -309,15 +310,14 @@ def _pack(
     costs `FORWARD_TOKENS` besides its own and none has more than `max_tokens`, padding included."""
     number = len(order)
     widths = [max(1, len(rows[i][0]) + len(rows[i][1]) - 1) for i in order]
-    # least[i]: of the rows from i on. A row alone may be larger than max_tokens.
-    least, ends = [0.0] * (number + 1), [number] * number
+    # least_N[i]: of the rows from i on. A row alone may be larger than max_tokens.
+    least_N, ends, count_N = np.zeros(number + 1), [number] * number, np.arange(1, number + 1)
     for start in reversed(range(number)):
-        width = widths[start]
-        last = min(number, start + max(1, max_tokens // width))
-        cost, end = min(
-            ((stop - start) * width + least[stop], -stop) for stop in range(start + 1, last + 1)
-        )
-        least[start], ends[start] = cost + FORWARD_TOKENS, -end
+        most = min(number - start, max(1, max_tokens // widths[start]))
+        cost_N = count_N[:most] * widths[start] + least_N[start + 1 : start + 1 + most]
+        best = most - 1 - int(cost_N[::-1].argmin())  # of equal ones the longest
+        least_N[start] = cost_N[best] + FORWARD_TOKENS
+        ends[start] = start + 1 + best
     batches, start = [], 0
     while start < number:
         batches.append(order[start : ends[start]])

@@ -10,7 +10,21 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import CISPO, DAPO, GKD, GRPO, GSPO, KDRL, LUFFY, RLAD, SFTKD, TOPD, DrGRPO, Speed, Trainer
+from rlkd import (
+    CISPO,
+    DAPO,
+    GKD,
+    GRPO,
+    GSPO,
+    KDRL,
+    LUFFY,
+    RLAD,
+    SFTKD,
+    TOPD,
+    DrGRPO,
+    Speed,
+    Trainer,
+)
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.algorithms.high_entropy_tokens import HighEntropyTokens
 from rlkd.difficulty import prompt_key
@@ -54,7 +68,9 @@ def answer(draw: random.Random) -> list[int]:
     return [*(draw.randrange(2, 20) for _ in range(length)), end]
 
 
-def run(folder, student, teacher=None, speed=None, algorithm=None, more=None, score=reward, **extra):
+def run(
+    folder, student, teacher=None, speed=None, algorithm=None, more=None, score=reward, **extra
+):
     """The weights after training on injected answers, and what was logged of each step."""
     draw = random.Random(7)
     rows = [{"prompt": "1+" * (a % 3) + f"{a}+{b}="} for a in range(8) for b in range(6)]
