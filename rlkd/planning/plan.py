@@ -91,10 +91,12 @@ def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> W
         sampler_copies=copies,
         entropy_gradient=bool(config.components),
         reference=beta > 0 and config.model.lora is None,
-        # TRL's own condition for asking the old log-probabilities of the student.
+        # TRL's own condition for asking the old log-probabilities of the student; fewer rows are
+        # scored with speed.reuse_log_probs, in the same micro-batches.
         scores_itself=beta > 0 or sizes.accumulation_steps % updates != 0,
         processes=world_size,
         triton=cuda,
+        answers_only=config.speed.answers_only_head or config.speed.padding_free,
     )
 
 

@@ -24,8 +24,8 @@ def cut(way: str, prompt_B: Tensor, answer_B: Tensor, pieces: int) -> list[list[
 
     `by_length`: equally many rows, sorted by length. `by_tokens`: the cut of the sorted rows that
     computes the fewest tokens, padding included: a micro-batch of n rows has
-    n · (longest prompt + longest answer). None is larger than B / pieces rows of the widest: that is
-    what the size of micro-batches allows without sorting.
+    n · (longest prompt + longest answer). None is larger than B / pieces rows of the widest, which
+    is what the size of micro-batches allows without sorting.
 
     Args:
         prompt_B, answer_B: tokens of each row.

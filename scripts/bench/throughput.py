@@ -44,6 +44,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "shared_prompts": {"micro_batches": "by_tokens", "padding_free": True, "shared_prompts": True},
 }
 
+KINDS = ("skewed", "even")
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -288,7 +290,7 @@ def peak_bytes() -> int:
 
 
 def weigh(folder: Path, names: Iterable[str], sizes: Sizes, threads: int) -> None:
-    print("\npeak memory above the imports, skewed lengths")
+    print("\npeak memory above the imports")
     for name in names:
         words = [sys.executable, __file__, "--weigh", name, str(folder), f"--threads={threads}"]
         words += [f"--{key.replace('_', '-')}={value}" for key, value in asdict(sizes).items()]
@@ -307,6 +309,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--fast", default="by_tokens", choices=WAYS, help="of the last line")
     parser.add_argument("--ways", nargs="*", default=["plain"], choices=WAYS, help="besides --fast")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS, help="of lengths")
     parser.add_argument("--no-rlad", action="store_true", help="leave RLAD out")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     for name, value in asdict(Sizes()).items():
@@ -326,15 +329,16 @@ def main() -> None:
     names = ["trl", *(f"{kind} {way}" for kind in kinds for way in ways)]
     ratios = {}
     with tempfile.TemporaryDirectory() as place:
-        for kind, mean in (("skewed", sizes.mean), ("even", None)):
-            folder = Path(place, kind)
+        for kind in options.kinds:
+            folder, mean = Path(place, kind), sizes.mean if kind == "skewed" else None
             make_model(folder / "student", sizes, 1, teacher=False, mean=mean)
             make_model(folder / "teacher", sizes, 2, teacher=True, mean=mean)
             found = time_them(folder, names, sizes, options.rounds, options.minutes)
             ratios[kind] = report(kind, found)[f"grpo {options.fast}"]
         if not options.no_memory:
-            weigh(Path(place, "skewed"), names, sizes, options.threads)
-    print(f"\ntokens_per_s_over_trl={ratios['skewed']:.3f} even={ratios['even']:.3f}")
+            weigh(Path(place, options.kinds[0]), names, sizes, options.threads)
+    names = {"skewed": "tokens_per_s_over_trl", "even": "even"}
+    print("\n" + " ".join(f"{names[kind]}={value:.3f}" for kind, value in ratios.items()))
 
 
 if __name__ == "__main__":
