@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
+    from rlkd.training.speed import Speed as Speed
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _HOME = {
     "RLSD": "rlkd.algorithms.rlsd",
     "SFTKD": "rlkd.algorithms.sft_kd",
     "SRPO": "rlkd.algorithms.srpo",
+    "Speed": "rlkd.training.speed",
     "TOPD": "rlkd.algorithms.topd",
     "Tilt": "rlkd.algorithms.tilt",
     "Trainer": "rlkd.trainer",
@@ -77,6 +79,7 @@ __all__ = [
     "LocalTeacher",
     "MiniLLM",
     "OPDLoss",
+    "Speed",
     "Tilt",
     "Trainer",
 ]

@@ -41,6 +41,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         config.build_algorithm,
         functools.partial(build_rewards, config),
         functools.partial(check_steering, config),
+        functools.partial(check_speed, config),
         functools.partial(geometry, config.batch, world_size),
         functools.partial(check_model_folder, config.model.path, "model.path"),
         functools.partial(_check_source, config.data.train, "train"),
@@ -114,6 +115,31 @@ def check_steering(config: RunConfig) -> None:
                     "so neither would do what its paper says.\n"
                     f"  do: keep one of them (rewards.{i}.weight 0 only logs it)"
                 )
+
+
+def check_speed(config: RunConfig) -> None:
+    """Nothing in the objective depends on what `speed` changes.
+
+    Raises:
+        ConfigError: it does; or the two cannot be had together.
+    """
+    if not config.speed.model_fields_set:
+        return
+    from rlkd.algorithms.schedule import Schedule
+    from rlkd.training.speed import Speed
+
+    speed, algorithm = Speed(**config.speed.model_dump()), config.build_algorithm()
+    phases = algorithm.phases if isinstance(algorithm, Schedule) else ()
+    ends = [end for phase in phases for end in phase.ends] or [algorithm]
+    try:
+        speed.refuse_statistics([*ends, *config.build_components()])
+    except ValueError as error:
+        raise ConfigError(f"speed: {error}") from error
+    if speed.padding_free and config.trl.get("use_transformers_continuous_batching"):
+        raise ConfigError(
+            "speed.padding_free sets the student's attention, and so does"
+            " trl.use_transformers_continuous_batching.\n  do: choose one of them"
+        )
 
 
 def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:

@@ -42,6 +42,7 @@ from rlkd.tracking.trackers.opening import open_logger
 from rlkd.tracking.view import RunView
 from rlkd.trainer import GRPOConfig, Trainer
 from rlkd.training import sharded, watching
+from rlkd.training.speed import speed_of
 from rlkd.training.stopping import StopSignals
 
 Takers = list[Callable[[Rollouts], None]]
@@ -210,6 +211,7 @@ def _build_trainer(
             token_rows=config.tracking.token_rows,
             peft_config=_lora(config),
             environment_factory=build_environment(tools) if tools else None,
+            speed=speed_of(config.speed),
         )
     except TeacherError as error:
         raise ConfigError(f"teacher: {error}") from error

@@ -32,6 +32,7 @@ from rlkd.tracking.pieces import Pieces
 from rlkd.tracking.rollouts import Rollouts, spread
 from rlkd.training import handover, sharded
 from rlkd.training.control import control_of
+from rlkd.training.fast import Fast
 from rlkd.training.finite import FiniteUpdates
 from rlkd.training.grouping import Grouping, correctness, row_facts
 from rlkd.training.off_policy import OffPolicyRows
@@ -39,6 +40,7 @@ from rlkd.training.phases import in_phase
 from rlkd.training.resampling import Resampling
 from rlkd.training.sampler import WholeAnswers, sampler_means
 from rlkd.training.scheduling import ScheduleRun
+from rlkd.training.speed import Speed
 from rlkd.training.spending import Spending
 from rlkd.training.teaching import Teaching
 from rlkd.training.timed import Timed
@@ -55,8 +57,7 @@ _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_f
 
 class Trainer(
     Timed, Teaching, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary,
-    WholeAnswers,
-    GRPOTrainer,
+    WholeAnswers, Fast, GRPOTrainer,
 ):  # fmt: skip
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
@@ -77,6 +78,7 @@ class Trainer(
         on_rollouts: called on every rank with each training batch of rollouts, when all its rows
             have been through the student once.
         token_rows: rollouts per batch and rank whose tokens are recorded one by one.
+        speed: what is left out of the computation; None: `Speed()`, where the student can have it.
 
     Raises:
         ValueError: an argument that cannot be used, or that would be ignored; a launch (FSDP,
@@ -101,6 +103,7 @@ class Trainer(
         traces: Traces | None = None,
         on_rollouts: Callable[[Rollouts], None] | None = None,
         token_rows: int = 0,
+        speed: Speed | None = None,
         **trl: Any,
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
@@ -118,6 +121,7 @@ class Trainer(
         sharded.check_in_force(self.sharding, self.accelerator)
         handover.check_reference(self.ref_model, before)
         self._args = cast(Any, self.args)
+        self._start_speed(speed)
         self._start_teaching(teacher, teacher_check, teacher_overlap, on_bad_scores)
         self._check_distributions()
         self._on_rollouts = on_rollouts
@@ -439,13 +443,15 @@ class Trainer(
         # old policy is this one, and its log-probs are those of this pass.
         old_BT = inputs.get("old_per_token_logps")
         old_BT = logp_BT.detach() if old_BT is None else old_BT
+        self._keep_old(inputs, logp_BT, mode)
         advantage = inputs["advantages"]
         advantage_BT = advantage.unsqueeze(1) if advantage.dim() == 1 else advantage
         accumulation, tokens = 1.0, inputs["num_items_in_batch"] / self.accelerator.num_processes
         if mode == "train":
-            accumulation = float(self.current_gradient_accumulation_steps)
+            steps = self.current_gradient_accumulation_steps
+            accumulation = self._accumulation(len(mask_BT))
             # num_items_in_batch spans the generation batch: one optimiser step's share of it.
-            tokens = tokens * accumulation / self._args.steps_per_generation
+            tokens = tokens * steps / self._args.steps_per_generation
         return TokenBatch(
             logp_BT=logp_BT,
             old_logp_BT=old_BT,

@@ -46,6 +46,13 @@ class Algorithm(ABC):
         """Does it learn from answers that the teacher wrote, at any time?"""
         return self.off_policy_rows(group_size) > 0 or self.off_policy_share() > 0.0
 
+    @property
+    def micro_batch_statistic(self) -> str | None:
+        """Why the gradient depends on which rows share a micro-batch; None: it does not."""
+        if getattr(self, "reduction", None) == "bnpo":
+            return "bnpo averages over the tokens of each micro-batch, whatever their number"
+        return None
+
     @abstractmethod
     def advantages(self, reward_NG: Tensor) -> Tensor:
         """Rewards of whole groups, NaN where not gradable, to advantages of the same shape."""

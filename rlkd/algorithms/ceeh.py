@@ -155,6 +155,12 @@ class CEEH(Component):
         return frozenset(held)
 
     @property
+    def micro_batch_statistic(self) -> str | None:
+        if self.entropy == "me" and self.entropy_mean == "weighted":
+            return "the bonus is a mean weighted by difficulty over its tokens"
+        return None
+
+    @property
     def tells_tokens_apart(self) -> bool:
         return self.entropy == "ea"
 

@@ -45,6 +45,11 @@ class Component:
         ratio is the answer's cannot do that."""
         return False
 
+    @property
+    def micro_batch_statistic(self) -> str | None:
+        """Why the gradient depends on which rows share a micro-batch; None: it does not."""
+        return None
+
     def shape_rewards(self, groups: Groups) -> Tensor:
         """(N, G): rewards in place of `groups.reward_NG`, NaN where that is NaN."""
         return groups.reward_NG
@@ -115,6 +120,13 @@ class Composed:
                     "ratio_level to 'token', or leave the component out"
                 )
         self.rules()
+
+    @property
+    def micro_batch_statistic(self) -> str | None:
+        """Why the gradient depends on which rows share a micro-batch; None: it does not."""
+        parts = (self.algorithm, *self.components)
+        found = [p.micro_batch_statistic for p in parts if p.micro_batch_statistic is not None]
+        return found[0] if found else None
 
     def _ratio_level(self) -> str:
         return getattr(self.algorithm, "ratio_level", "token")

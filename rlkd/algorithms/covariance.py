@@ -20,6 +20,10 @@ class _OfCovariance(Component):
     def steers(self) -> frozenset[str]:
         return frozenset({"the covariance of log-probabilities and advantages"})
 
+    @property
+    def micro_batch_statistic(self) -> str | None:
+        return "the covariance is about its means, over its tokens"
+
     def _covariance(self, batch: TokenBatch) -> Tensor:
         return entropy.covariance(batch.logp_BT, batch.advantage_BT, batch.mask_BT)
 

@@ -30,6 +30,10 @@ class HighEntropyTokens(Component):
         return frozenset({"which tokens are learnt from, by their entropy"})
 
     @property
+    def micro_batch_statistic(self) -> str | None:
+        return "the threshold is a quantile of its entropies" if self.share < 1.0 else None
+
+    @property
     def tells_tokens_apart(self) -> bool:
         return True
 

@@ -41,6 +41,12 @@ class TOPD(TokenCredit):
         require_choice("later", self.later, ("mean", "none"))
         require_choice("standardise", self.standardise, ("microbatch", "none"))
 
+    @property
+    def micro_batch_statistic(self) -> str | None:
+        if self.standardise == "microbatch" and self.alpha > 0.0:
+            return "mean and std of the advantages are those of its tokens"
+        return super().micro_batch_statistic
+
     def token_advantages(self, batch: TokenBatch) -> Tensor:
         if self.alpha == 0.0:
             return batch.advantage_BT.new_zeros(batch.logp_BT.shape)

@@ -20,6 +20,7 @@ from rlkd.config.schema import (
     Optim,
     Run,
     Sampling,
+    Speed,
     Teacher,
     Tracking,
 )
@@ -59,6 +60,8 @@ class RunConfig(Block):
     """Temperature and length of the answers."""
     generation: Generation = Generation()
     """What writes them: transformers, its continuous batching, vLLM."""
+    speed: Speed = Speed()
+    """What is left out of the computation, with the same updates."""
     optim: Optim
     """Steps, learning rate, schedule."""
     eval: Eval = Eval()

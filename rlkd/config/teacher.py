@@ -133,6 +133,8 @@ def _local(block: Teacher, place: str) -> "base.Teacher":
         quantization=block.quantization,
         device_map=block.device_map,
         offload=block.offload,
+        padding_free=block.padding_free,
+        shared_prompts=block.shared_prompts,
     )
 
 

@@ -45,6 +45,8 @@ class Work:
     """Are weights, gradients and states spread over the processes (FSDP2)?"""
     triton: bool = False
     """Are TRL's Triton kernels used (CUDA)?"""
+    answers_only: bool = False
+    """Does the head read the answers' places alone without them too?"""
 
     @property
     def length(self) -> int:
@@ -223,5 +225,6 @@ def _update(student: Network, work: Work, resident: tuple[Part, ...]) -> Phase:
 
 
 def _scored(work: Work) -> int:
-    """Positions that go through the fused head: with Triton those of the answers, else all."""
-    return work.micro_batch * (work.completion if work.triton else work.length - 1)
+    """Positions that go through the fused head."""
+    answers = work.triton or work.answers_only
+    return work.micro_batch * (work.completion if answers else work.length - 1)

@@ -105,12 +105,14 @@ def work_of(config: RunConfig, world_size: int, prompt: int, *, cuda: bool) -> W
         entropy_gradient=bool(config.components),
         reference=beta > 0 and config.model.lora is None,
         whole_vocabulary=any(algorithm.needs_distribution for algorithm in algorithms),
-        # TRL's own condition for asking the old log-probabilities of the student.
+        # TRL's own condition for asking the old log-probabilities of the student; fewer rows are
+        # scored with speed.reuse_log_probs, in the same micro-batches.
         scores_itself=beta > 0
         or sizes.accumulation_steps % updates != 0
         or config.generation.corrects,
         processes=world_size,
         triton=cuda,
+        answers_only=config.speed.answers_only_head or config.speed.padding_free,
     )
 
 

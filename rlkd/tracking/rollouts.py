@@ -98,7 +98,9 @@ class Rollouts:
             for place, row_values, row_mask in zip(wanted, values, mask, strict=True):
                 row = rows[place]
                 pairs = list(zip(row_values, row_mask, strict=True))[: len(texts[row])]
-                column[row] = [value if counts else None for value, counts in pairs]
+                kept = [value if counts else None for value, counts in pairs]
+                # A row that is masked whole may be wider than what was computed.
+                column[row] = kept + [None] * (len(texts[row]) - len(kept))
 
 
 def _summaries(batch: TokenBatch) -> dict[str, Tensor]:

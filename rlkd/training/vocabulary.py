@@ -64,7 +64,8 @@ class WholeVocabulary:
 
     @contextmanager
     def _kept_hidden(self, model: Any) -> Iterator[list[Tensor]]:
-        """The last hidden states, (B, L, H), of each pass through the student's backbone."""
+        """The last hidden states of each pass through the student's backbone: see
+        `LeanPasses._states`."""
         this: Any = self
         kept: list[Tensor] = []
         if not this.algorithm.needs_distribution:
@@ -95,8 +96,7 @@ class WholeVocabulary:
         tokens = batch.logp_BT.shape[1]
         student = self._student(model)
         student_head = self._student_head(student)
-        # The state at a token predicts the next: those of the answer, one place earlier.
-        student_BTH = kept[0][:, -tokens - 1 : -1]
+        student_BTH = this._states(kept[0], tokens)
         if not self._head_is_checked:
             self._check_head(student_BTH, student_head, batch, inputs["completion_ids"])
             self._head_is_checked = True

@@ -1,8 +1,8 @@
 """Launched by test_processes.py: one optimiser step on injected rollouts, its gradient saved.
 many_ranks.py takes `gradient` from here.
 
-Arguments: student, teacher, output file, rows per micro-batch. The same 24 rows (3 groups of 8)
-whatever the number of processes; on two, the second group straddles them.
+Arguments: student, teacher, output file, rows per micro-batch, way to cut them. The same 24 rows
+(3 groups of 8) whatever the number of processes; on two, the second group straddles them.
 """
 
 import os
@@ -16,7 +16,7 @@ from peft import LoraConfig
 from torch.distributed.tensor import DTensor
 from trl import GRPOConfig, GRPOTrainer
 
-from rlkd import GKD, GRPO, KDRL, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Trainer
+from rlkd import GKD, GRPO, KDRL, LUFFY, RLAD, SFTKD, MiniLLM, OPDLoss, Speed, Trainer
 from rlkd.algorithms.ceeh import CEEH
 from rlkd.difficulty import prompt_key
 from rlkd.traces.book import Trace, Traces
@@ -30,6 +30,11 @@ RECORDS = {  # of the three prompts, in the order of their keys
 }
 ME, EA = CEEH(length_beta=0.5, entropy_coefficient=0.1), CEEH(entropy="ea", hard_bound="at_most")
 CARRIED = {"grpo with ceeh-me": (ME,), "grpo with ceeh-ea": (EA,), "rlad with ceeh-me": (ME,)}
+WAYS = {
+    "default": None,
+    "by_tokens": Speed(micro_batches="by_tokens"),
+    "packed": Speed(micro_batches="by_tokens", padding_free=True, shared_prompts=True),
+}
 ALGORITHMS = {
     "grpo": GRPO(beta=0.0),
     "grpo with reference": GRPO(beta=0.1, reduction="dapo"),
@@ -71,7 +76,9 @@ def traces() -> Traces:
     )
 
 
-def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, torch.Tensor]:
+def gradient(
+    name: str, student: str, teacher: str, micro: int, way: str
+) -> dict[str, torch.Tensor]:
     """−gradient, as the difference that one step of plain gradient descent at rate 1 makes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     args = GRPOConfig(
@@ -94,8 +101,9 @@ def gradient(name: str, student: str, teacher: str, micro: int) -> dict[str, tor
         torch.manual_seed(3)  # of the adapters
         extra["peft_config"] = LoraConfig(r=4, lora_alpha=64, task_type="CAUSAL_LM")
     trainer = Trainer(
-        student, reward, args, rows, algorithm=algorithm, components=components, **extra
-    )
+        student, reward, args, rows, algorithm=algorithm, components=components,
+        speed=WAYS[way], **extra,
+    )  # fmt: skip
     trainer.difficulty.restore(trainer.difficulty.state() | RECORDS)
     rank, share = trainer.accelerator.process_index, ROWS // world
     assert trainer.accelerator.num_processes == world
@@ -139,8 +147,8 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    student, teacher, output, micro = sys.argv[1:]
-    result = {name: gradient(name, student, teacher, int(micro)) for name in ALGORITHMS}
+    student, teacher, output, micro, way = sys.argv[1:]
+    result = {name: gradient(name, student, teacher, int(micro), way) for name in ALGORITHMS}
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(result, output)
 

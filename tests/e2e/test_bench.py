@@ -95,3 +95,22 @@ def test_the_gpu_bench_on_a_cpu_has_all_sections(tmp_path):
     assert [row["name"] for row in rows] == ["transformers", "continuous_batching"]
     assert "| rlkd_rlad |" in (tmp_path / "gpu.md").read_text()
     assert "no number here is a measurement" in (tmp_path / "gpu.md").read_text()
+
+
+def test_throughput_samples_the_same_answers_and_measures_all():
+    words = [sys.executable, "scripts/bench/throughput.py", "--rounds", "1", "--threads", "1",
+             "--vocab", "64", "--hidden", "64", "--layers", "1", "--teacher-hidden", "64",
+             "--teacher-layers", "1", "--prompt", "6", "--answer", "16", "--mean", "4",
+             "--rows", "8", "--micro", "4", "--fast", "padding_free", "--ways"]  # fmt: skip
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=290)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.strip().splitlines()
+    assert re.fullmatch(r"tokens_per_s_over_trl=\d+\.\d{3} even=\d+\.\d{3}", lines[-1]), lines[-1]
+    for name in ("trl", "grpo padding_free", "rlad padding_free"):
+        assert sum(line.startswith(f"{name} ") for line in lines) == 3, name  # two times, memory
+    sampled = [int(line.split()[2]) for line in lines if "tokens of answers a step" in line]
+    assert len(sampled) == 2
+    assert sampled[0] < sampled[1] == 8 * 16
+    peaks = [float(line.split()[-2]) for line in lines if line.endswith(" MiB")]
+    assert len(peaks) == 3
+    assert min(peaks) > 1.0

@@ -30,18 +30,20 @@ def launch(processes: int, *words: str, timeout: int = 240) -> subprocess.Comple
     )
 
 
+CUTS = [(1, 24), (1, 4), (2, 12), (2, 3), (2, 3, "by_tokens"), (2, 4, "packed")]
+
+
 @pytest.fixture(scope="module")
 def updates(student, teacher, tmp_path_factory):
-    """The gradients of the same 24 rows, cut in four ways."""
+    """The gradients of the same 24 rows, cut in several ways."""
     folder = tmp_path_factory.mktemp("updates")
     results = {}
-    for processes, micro in ((1, 24), (1, 4), (2, 12), (2, 3)):
-        output = folder / f"{processes}-{micro}.pt"
-        done = launch(
-            processes, "tests/e2e/one_update.py", student, teacher, str(output), str(micro)
-        )
+    for processes, micro, *way in CUTS:
+        output = folder / f"{processes}-{micro}-{way}.pt"
+        words = [student, teacher, str(output), str(micro), *(way or ["default"])]
+        done = launch(processes, "tests/e2e/one_update.py", *words)
         assert done.returncode == 0, done.stderr[-3000:]
-        results[processes, micro] = torch.load(output)
+        results[processes, micro, *way] = torch.load(output)
     return results
 
 
@@ -51,7 +53,7 @@ ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad da
               "sft-kd")  # fmt: skip
 
 
-@pytest.mark.parametrize("cut", [(1, 4), (2, 12), (2, 3)], ids=str)
+@pytest.mark.parametrize("cut", CUTS[1:], ids=str)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_any_split_gives_the_same_update(name, cut, updates):
     whole, parts = updates[1, 24][name], updates[cut][name]

@@ -77,6 +77,10 @@ CASES = {
     "traces alone, second rollout batch": (
         "configs/sft_kd.yaml", 5, ["--batch.steps_per_rollout=4", "--data.traces.samples=2"],
     ),
+    "sorted rows without padding, in the middle of a batch's passes": (
+        RLAD, 3, [*OFF_POLICY, "--speed={micro_batches: by_tokens, padding_free: true,"
+                  " shared_prompts: true}", "--teacher.padding_free=true"],
+    ),
     "LoRA": (RLAD, 3, [*OFF_POLICY, "--model.lora={r: 4, alpha: 8, dropout: 0.1}"]),
 }  # fmt: skip
 

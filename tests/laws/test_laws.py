@@ -159,6 +159,12 @@ def test_the_listed_exceptions_do_depend_on_the_split(case: Case):
         same(split(case, ranks, accumulation, mask_BT=ones)[0], full, 1e-9)
 
 
+@every
+def test_what_depends_on_the_micro_batch_says_so(case: Case):
+    """`micro_batch_statistic` is what keeps the trainer from regrouping rows."""
+    assert (case.algorithm.micro_batch_statistic is not None) == depends(case)
+
+
 def twice(fixed: toy.Rollouts) -> toy.Rollouts:
     return fixed.rows(torch.arange(len(fixed.mask_BT)).repeat(2))
 

@@ -10,6 +10,7 @@ from rlkd.config.schema.generation import Generation
 from rlkd.config.schema.models import AnyTeacher, Lora, Model, OtherTeacher, Teacher
 from rlkd.config.schema.objective import AlgorithmBlock, ComponentBlock, UntilPlateau
 from rlkd.config.schema.running import Run, Tracking
+from rlkd.config.schema.speed import Speed
 from rlkd.config.schema.training import Batch, Eval, Optim, Sampling
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Sampling",
     "SettingsBlock",
     "Source",
+    "Speed",
     "Teacher",
     "Traces",
     "Tracking",

@@ -51,6 +51,11 @@ class FrozenModel(Block):
     """Spread the teacher over devices (`auto`: what accelerate finds); null: on the rank's own."""
     offload: bool = False
     """Keep the weights in the machine's memory, on the device only while they score."""
+    padding_free: bool = False
+    """Score the answers of a forward as one sequence, each attending to itself alone; needs the
+    attention sdpa or a flash attention."""
+    shared_prompts: bool = False
+    """With padding_free: read the prompt of a group's answers once. Pays where prompts are long."""
 
 
 class Asked(Block):
@@ -75,6 +80,11 @@ class Teacher(Asked, FrozenModel):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Teacher":
+        if self.shared_prompts and not self.padding_free:
+            raise ValueError(
+                "shared_prompts is true and padding_free is false: a prompt is shared inside of "
+                "one sequence; set padding_free to true"
+            )
         if self.offload and (self.device_map is not None or self.quantization is not None):
             name = "device_map" if self.device_map is not None else "quantization"
             raise ValueError(
