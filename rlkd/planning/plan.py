@@ -143,9 +143,10 @@ def _notes(
         notes.append(f"trl.optim is {optimiser}: its states are counted as if it were AdamW's")
     if config.environment is not None:
         notes.append("environment: what tools write counts within max_completion_length")
-    if config.generation.by_vllm:
+    if config.generation.backend != "transformers":
         notes.append(
-            "generation.backend: vLLM's memory is its own; generate is counted as without it"
+            f"generation.backend {config.generation.backend}: the engine's memory is its own"
+            " (memory_share); generate is counted as without it"
         )
     if config.local_teacher is not None and _writes_traces_alone(config):
         notes.append(

@@ -29,7 +29,7 @@ class WholeAnswers:
         answers, logprobs = cast(Any, super())._generate_single_turn(prompt_ids, *how, **more)
         if not this.use_transformers_continuous_batching:
             return answers, logprobs
-        ends, limit = set(this.eos_token_ids), this.max_completion_length
+        ends, limit = set(this.eos_token_ids), this.generation_config.max_new_tokens
         broken = [
             row
             for row, ids in enumerate(answers)

@@ -346,7 +346,7 @@ def test_the_samplers_correction_makes_the_student_score_itself(config: Path):
     words = ["--generation.backend", "vllm_colocate"]
     made = plan(load(config, words), 1, 7, cuda=True)
     assert made.work.scores_itself
-    assert any("vLLM's memory is its own" in note for note in made.notes)
+    assert any("the engine's memory is its own" in note for note in made.notes)
     words += ["--generation.correction", "none"]
     assert not plan(load(config, words), 1, 7, cuda=True).work.scores_itself
 
