@@ -25,6 +25,11 @@ Kind = Literal["FSDP1", "FSDP2", "ZeRO-1", "ZeRO-2", "ZeRO-3"]
 _CONFIGS = "configs/accelerate"
 _DDP = f"launch with {_CONFIGS}/ddp.yaml or torchrun"
 
+_UNEQUAL = (
+    "each process makes another number of passes, each of which is an act of all together: they"
+    " would wait for each other for ever"
+)
+
 
 @dataclass(frozen=True)
 class Sharding:
@@ -176,19 +181,13 @@ def complaints(
         refuse(name, why, f"{_DDP}; or an algorithm that learns from sampled tokens (RLAD)")
     if sharding.splits_weights:
         for name in dict.fromkeys(_name(t) for t in teachers if t.shares_student):
-            why = (
-                "it scores with the student's weights, which are spread over the processes, and"
-                " each process would make another number of passes: they would wait for each other"
-                " for ever"
-            )
+            why = f"it scores with the student's weights, which are spread out, and {_UNEQUAL}"
             refuse(f"teacher {name}", why, f"{_DDP}; or a teacher of its own (teacher.path)")
         if environment:
-            why = "the rollouts of each process take another number of turns, and each turn is an"
-            refuse("environment", f"{why} act of all processes together", _DDP)
+            refuse("environment", f"rollouts take unequal numbers of turns, and {_UNEQUAL}", _DDP)
         if continuous_batching:
-            why = "each process makes another number of passes: they would wait for ever"
             do = f"leave trl.use_transformers_continuous_batching out, or {_DDP}"
-            refuse("trl.use_transformers_continuous_batching", why, do)
+            refuse("trl.use_transformers_continuous_batching", _UNEQUAL, do)
     return found
 
 

@@ -66,6 +66,12 @@ class Resumable:
     def _finish(self, chosen: Checkpoint) -> None:
         """All that is left after the last step. transformers would take one more step first."""
         this = self._this
+        if this.is_deepspeed_enabled:  # it makes its engine with the first step only
+            raise CheckpointError(
+                f"{chosen.path} is of the last step, and the run ended before it wrote its model.\n"
+                "  why: DeepSpeed cannot take the model up without training on\n"
+                "  do: rlkd export RUN OUT writes the checkpoint's model, which is whole"
+            )
         this._load_from_checkpoint(str(chosen.path))
         this.state = _state(chosen)
         this.get_train_dataloader()

@@ -1,7 +1,10 @@
 """Launched by test_deepspeed.py: the same step and the same runs on one rank, and on two under
 DeepSpeed ZeRO-2 and ZeRO-3, on a CPU. Arguments: student, teacher, folder of the results."""
 
+import contextlib
 import functools
+import io
+import json
 import os
 import sys
 import time
@@ -12,6 +15,7 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 import deepspeed.comm.comm  # noqa: F401  # pyright: ignore[reportMissingImports]
 import torch
 
+from rlkd.cli import main as rlkd
 from tests import accelerate_launch
 from tests.e2e.many_ranks import RUN, expect, is_first, left_out
 from tests.e2e.one_update import gradient
@@ -43,7 +47,23 @@ def updates(stage: int, student: str, teacher: str, folder: Path) -> None:
 def runs(stage: int, folder: Path) -> None:
     split(stage)
     more = ["--run.processes=2", "--batch.micro_batch_size=6", "--run.save_every=2"]
-    expect(codes(1, [*RUN, *more, f"--run.dir={folder / str(stage)}"]), [0, 75, 0])
+    words = [*RUN, *more, f"--run.dir={folder / str(stage)}"]
+    expect(codes(1, words), [0, 75, 0])
+    if is_first():
+        unfinish(folder / str(stage) / "whole")
+    torch.distributed.barrier()
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        code = rlkd(["train", *words, "--run.name=whole", "--resume"])
+    expect((code, "DeepSpeed cannot take the model up" in told.getvalue()), (2, True))
+
+
+def unfinish(run: Path) -> None:
+    """As a kill leaves it that comes after the last checkpoint and before the model is written."""
+    (run / "model").rename(run / "written")
+    about = json.loads((run / "run.json").read_text())
+    del about["ended"]
+    (run / "run.json").write_text(json.dumps(about))
 
 
 def broken(student: str, folder: Path) -> None:
