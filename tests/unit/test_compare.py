@@ -153,6 +153,7 @@ def test_the_committed_algorithms_differ_in_nothing_that_is_the_tasks(monkeypatc
         ("data: {train: {size: 9}}", "data.train"),
         ("batch: {micro_batch_size: 8, group_size: 4}", "batch.group_size"),
         ("run: {seed: 3}", "run"),
+        ("generation: {backend: continuous_batching}", "generation"),
     ],
 )
 def test_an_algorithm_with_a_budget_of_its_own_is_refused(tmp_path, monkeypatch, text, place):
