@@ -9,7 +9,8 @@ separately; the phases of the last step are compared. A second process, without 
 growth of its resident memory above the imports, which also holds what the allocator does not give
 back and libraries that load late.
 
-2026-11-25, torch 2.13 and TRL 1.16 on two shared cores of an AMD EPYC, one thread; MiB:
+2026-11-25, torch 2.13 and TRL 1.16 on two shared cores of an AMD EPYC, one thread, before the head
+read the answers' places alone (speed.answers_only_head); MiB:
 
     estimate / measured    generate       score    backward      update   peak
     SmolLM2 shape         2081/2085   2179/2178   3279/3253   2890/2890   1.01
