@@ -10,7 +10,7 @@ growth of its resident memory above the imports, which also holds what the alloc
 back and libraries that load late.
 
 2026-11-25 (whole vocabulary: 2026-11-26), torch 2.13 and TRL 1.16 on two shared cores of an AMD
-EPYC, one thread; MiB:
+EPYC, one thread, before the head read the answers' places alone (speed.answers_only_head); MiB:
 
     estimate / measured    generate       score    backward      update   peak
     whole vocabulary       249/250     280/285     839/840     319/319   1.00
