@@ -56,10 +56,11 @@ class Teaching(Asking):
         this = self._this
         folder = Path(this.args.output_dir)
         self.bad_scores = BadScores(folder, this.accelerator.process_index)
+        # Without a teacher too: a run may go on with the algorithm of a later phase alone.
+        this.pieces.add("bad_scores", self.bad_scores)
         if self.teacher is None:
             return
         this.add_callback(FollowsStudent(self.teacher))
-        this.pieces.add("bad_scores", self.bad_scores)
         for name, piece in self.teacher.learnt().items():
             this.pieces.add(f"teacher_{name}", piece)
 

@@ -453,5 +453,5 @@ def test_the_check_of_a_later_phases_teacher_costs_no_scores(student, prompts, t
         student, prompts, tmp_path, STEPS, algorithm=late, teacher=teacher, teacher_check="warn"
     )
     trainer.train()
-    # Written, shifted, shuffled; then the scores of the fourth step.
-    assert len(teacher.calls) == 4
+    # Written, four of them alone, shifted, shuffled; then the scores of the fourth step.
+    assert len(teacher.calls) == 8
