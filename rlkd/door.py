@@ -135,10 +135,10 @@ def check_speed(config: RunConfig) -> None:
         speed.refuse_statistics([*ends, *config.build_components()])
     except ValueError as error:
         raise ConfigError(f"speed: {error}") from error
-    if speed.padding_free and config.trl.get("use_transformers_continuous_batching"):
+    if speed.padding_free and config.generation.backend == "continuous_batching":
         raise ConfigError(
             "speed.padding_free sets the student's attention, and so does"
-            " trl.use_transformers_continuous_batching.\n  do: choose one of them"
+            " generation.backend: continuous_batching.\n  do: choose one of them"
         )
 
 

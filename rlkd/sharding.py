@@ -116,7 +116,7 @@ def check_sharding(config: "RunConfig", env: Mapping[str, str] | None = None) ->
             algorithms,
             teachers,
             environment=config.environment is not None,
-            continuous_batching=bool(config.trl.get("use_transformers_continuous_batching")),
+            continuous_batching=config.generation.backend == "continuous_batching",
             goes_on_after_nan=config.run.on_nan == "warn",
         )
         if sharding.is_deepspeed and find_spec("deepspeed") is None:
@@ -186,8 +186,8 @@ def complaints(
         if environment:
             refuse("environment", f"rollouts take unequal numbers of turns, and {_UNEQUAL}", _DDP)
         if continuous_batching:
-            do = f"leave trl.use_transformers_continuous_batching out, or {_DDP}"
-            refuse("trl.use_transformers_continuous_batching", _UNEQUAL, do)
+            do = f"generation.backend: transformers, or {_DDP}"
+            refuse("generation.backend: continuous_batching", _UNEQUAL, do)
     return found
 
 

@@ -42,7 +42,7 @@ def test_a_teacher_without_padding():
             "GRPO depends on which rows share a micro-batch: bnpo averages",
         ),
         (
-            ["--speed.padding_free=true", "--trl.use_transformers_continuous_batching=true"],
+            ["--speed.padding_free=true", "--generation.backend=continuous_batching"],
             r"speed\.padding_free sets the student's attention, and so does",
         ),
     ],

@@ -316,7 +316,7 @@ def test_a_config_says_what_one_process_does(config: Path):
     assert made.work == Work(
         prompt=7, completion=40, micro_batch=8, accumulation=1, generated=8, evaluated=6,
         eval_completion=40, chunk_tokens=1024, sampler_copies=3, scores_itself=True, processes=2,
-        triton=True,
+        triton=True, answers_only=True,
     )  # fmt: skip
     assert not plan(load(config), 1, 7, cuda=True).work.scores_itself
 

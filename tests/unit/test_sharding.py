@@ -150,7 +150,7 @@ SHOWN = (
     f" inner: {{use: '{INNER}:AdapterOff'}}}}"
 )
 SERVER = "--teacher={use: 'rlkd.teacher.server:ServerTeacher', url: 'http://127.0.0.1:1'}"
-BATCHING = "--trl={use_transformers_continuous_batching: true}"
+BATCHING = "--generation.backend=continuous_batching"
 TOOLS = [
     "--environment={use: 'envs.calculator:Calculator'}", "--data.eval=null", "--eval.every=0",
     "--data.train={use: 'envs.calculator:rows', size: 40}",
@@ -164,7 +164,7 @@ TOOLS = [
         ("fsdp2", [SELF], "teacher SelfTeacher under FSDP2: this cannot work"),
         ("fsdp2", [SHOWN], "teacher AdapterOff under FSDP2: this cannot work"),
         ("fsdp2", TOOLS, "environment under FSDP2: this cannot work"),
-        ("fsdp2", [BATCHING], "use_transformers_continuous_batching under FSDP2"),
+        ("fsdp2", [BATCHING], "generation.backend: continuous_batching under FSDP2"),
         ("deepspeed_zero2", [GKD], "GKD under ZeRO-2: this cannot work"),
         ("deepspeed_zero2", ["--run.on_nan=warn"], "run.on_nan: warn under ZeRO-2"),
         ("deepspeed_zero3", [SELF], "teacher SelfTeacher under ZeRO-3: this cannot work"),
