@@ -174,7 +174,7 @@ def traces() -> Traces:
 def test_teachers_whole_distributions_and_traces(name, way, student, teacher, begin, tmp_path):
     algorithm = TAUGHT[name]
     rate = 2.0 if name == "luffy" else 0.1
-    extra = {"algorithm": algorithm, "more": SEVERAL["several steps"] | {"learning_rate": rate}}
+    extra = {"algorithm": algorithm, "more": SEVERAL["both"] | {"learning_rate": rate}}
     if algorithm.needs_teacher:
         extra["teacher"] = teacher
     if algorithm.needs_traces(GROUP):

@@ -2,6 +2,7 @@
 are logged."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -238,6 +239,8 @@ def test_later_updates_on_a_batch_have_the_students_old_log_probs(
     trainer = make(student, prompts, tmp_path, LUFFY(), book(prompts, tokenizer),
                    {"num_iterations": 2})  # fmt: skip
     trainer.model.train()
+    # Without: tests/unit/test_fast.py, against this.
+    trainer.speed = replace(trainer.speed, reuse_log_probs=False)
     output = trainer._generate_and_score_completions([prompts[i // 4] for i in range(16)])
     with torch.no_grad():
         want, _, _ = trainer._get_per_token_logps_and_entropies(

@@ -206,7 +206,9 @@ def test_the_teacher_scores_the_kept_rows_only(student, tmp_path):
     teacher = Noting()
     trainer = make(student, tmp_path, Taught(beta=0.1), teacher=teacher, teacher_check="off")
     asked = []
-    trainer.ref_model.register_forward_hook(lambda _, __, out: asked.append(len(out.log_probs)))
+    trainer.ref_model.register_forward_pre_hook(
+        lambda _, __, named: asked.append(len(named["input_ids"])), with_kwargs=True
+    )
     batches, _, _ = watched(trainer)
     assert sum(logged(trainer, "left_out")) > 0
     assert [rows for rows, _ in teacher.calls] == [16] * 3
