@@ -18,7 +18,7 @@ class Fast(LeanPasses):
     those of all rows, or where a rollout begins in the middle of an optimiser step.
     """
 
-    _asked = False
+    _speed_was_set = False
     _is_checked = False
     _placeholder: Tensor | None = None
     """Stands for the old log-probabilities that TRL would have computed of this batch."""
@@ -36,7 +36,7 @@ class Fast(LeanPasses):
         why = (
             "reads images" if this._is_vlm else "has a router loss" if this.aux_loss_enabled else ""
         )
-        self._asked = speed is not None
+        self._speed_was_set = speed is not None
         if speed is None:
             speed = Speed.plain() if why else Speed()
         if why and speed != Speed.plain():
@@ -71,7 +71,7 @@ class Fast(LeanPasses):
         if this._mode() != "train" or this._buffered_inputs is before:
             return inputs
         if not self._is_checked and self.speed.changes_passes:
-            self._check_passes(inputs, self._asked)
+            self._check_passes(inputs, self._speed_was_set)
         self._is_checked = True
         this._buffered_inputs = self._recut(this._buffered_inputs)
         if self._placeholder is not None:
