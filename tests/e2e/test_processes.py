@@ -14,8 +14,10 @@ from rlkd.config import ConfigError
 from rlkd.launch import Launch, read_launch
 from rlkd.tracking import reading
 from tests import wandb_file
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(600)  # of the first test, which waits for the launches
 
 
 def launch(processes: int, *words: str, timeout: int = 240) -> subprocess.CompletedProcess:
@@ -33,16 +35,16 @@ def launch(processes: int, *words: str, timeout: int = 240) -> subprocess.Comple
 @pytest.fixture(scope="module")
 def updates(student, teacher, tmp_path_factory):
     """The gradients of the same 24 rows, cut in four ways."""
-    folder = tmp_path_factory.mktemp("updates")
-    results = {}
-    for processes, micro in ((1, 24), (1, 4), (2, 12), (2, 3)):
-        output = folder / f"{processes}-{micro}.pt"
-        done = launch(
-            processes, "tests/e2e/one_update.py", student, teacher, str(output), str(micro)
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        results[processes, micro] = torch.load(output)
-    return results
+    cuts = ((1, 24), (1, 4), (2, 12), (2, 3))
+
+    def make(folder: Path) -> None:
+        for processes, micro in cuts:
+            words = [student, teacher, str(folder / f"{processes}-{micro}.pt"), str(micro)]
+            done = launch(processes, "tests/e2e/one_update.py", *words)
+            assert done.returncode == 0, done.stderr[-3000:]
+
+    folder = made_once(tmp_path_factory, "updates", make)
+    return {(n, micro): torch.load(folder / f"{n}-{micro}.pt") for n, micro in cuts}
 
 
 ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad dapo",
