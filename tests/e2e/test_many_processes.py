@@ -19,6 +19,7 @@ from rlkd.planning.network import read_network
 from rlkd.planning.phases import Work, estimate
 from tests.e2e import late_reward, many_ranks
 from tests.e2e.runs import differences, lines
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(600)  # of the first test, which waits for the launch
@@ -27,12 +28,13 @@ RECORDS = ("key", "pass_rate", "shortest", "visits")
 
 @pytest.fixture(scope="module")
 def folder(student, teacher, tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("many")
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, "tests/e2e/many_ranks.py", student, teacher, str(place)]
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return place
+    def make(place: Path) -> None:
+        env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+        words = [sys.executable, "tests/e2e/many_ranks.py", student, teacher, str(place)]
+        done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    return made_once(tmp_path_factory, "many", make)
 
 
 @pytest.mark.parametrize(

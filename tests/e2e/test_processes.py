@@ -14,8 +14,10 @@ from rlkd.config import ConfigError
 from rlkd.launch import Launch, read_launch
 from rlkd.tracking import reading
 from tests import wandb_file
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(600)  # of the first test, which waits for the launches
 
 
 def launch(processes: int, *words: str, timeout: int = 240) -> subprocess.CompletedProcess:
@@ -36,15 +38,20 @@ CUTS = [(1, 24), (1, 4), (2, 12), (2, 3), (2, 3, "by_tokens"), (2, 4, "packed")]
 @pytest.fixture(scope="module")
 def updates(student, teacher, tmp_path_factory):
     """The gradients of the same 24 rows, cut in several ways."""
-    folder = tmp_path_factory.mktemp("updates")
-    results = {}
-    for processes, micro, *way in CUTS:
-        output = folder / f"{processes}-{micro}-{way}.pt"
-        words = [student, teacher, str(output), str(micro), *(way or ["default"])]
-        done = launch(processes, "tests/e2e/one_update.py", *words)
-        assert done.returncode == 0, done.stderr[-3000:]
-        results[processes, micro, *way] = torch.load(output)
-    return results
+
+    def make(folder: Path) -> None:
+        for cut in CUTS:
+            processes, micro, *way = cut
+            words = [student, teacher, _file(folder, cut), str(micro), *(way or ["default"])]
+            done = launch(processes, "tests/e2e/one_update.py", *words)
+            assert done.returncode == 0, done.stderr[-3000:]
+
+    folder = made_once(tmp_path_factory, "updates", make)
+    return {cut: torch.load(_file(folder, cut)) for cut in CUTS}
+
+
+def _file(folder: Path, cut: tuple) -> str:
+    return str(folder / f"{'-'.join(map(str, cut))}.pt")
 
 
 ALGORITHMS = ("grpo", "grpo with reference", "dr_grpo", "gspo", "rlad", "rlad dapo",

@@ -115,7 +115,7 @@ def beside():
         process.wait()
 
 
-@pytest.mark.timeout(900)  # two dozen commands, most of which load torch and TRL
+@pytest.mark.timeout(1200)  # two dozen commands, most of which load torch and TRL
 def test_every_command_works_in_the_order_of_the_page(project, beside):
     done = {}
     for command in COMMANDS:
