@@ -76,3 +76,23 @@ def _check_gpus(here: int, visible: str | None, gpus: int | None) -> None:
         f"  do: start {gpus} here (--num_processes, --nproc_per_node), or show them more GPUs;"
         " CUDA_VISIBLE_DEVICES='' runs on the CPU"
     )
+
+
+def check_joined(processes: int, env: Mapping[str, str] | None = None) -> None:
+    """Do the processes that were launched train together?
+
+    Args:
+        processes: that the trainer's arguments know of.
+        env: None: this process's environment.
+
+    Raises:
+        ConfigError: each would train alone, into the same folder.
+    """
+    launched = int((os.environ if env is None else env).get("WORLD_SIZE", "1"))
+    if launched > 1 and processes == 1:
+        raise ConfigError(
+            f"launch: {launched} processes were started, and this one knows of no other.\n"
+            "  why: each would train a model of its own into the same folder; without GPUs"
+            " accelerate joins them only when it is told to use the CPU\n"
+            "  do: GRPOConfig(use_cpu=True, …)"
+        )

@@ -23,6 +23,7 @@ from rlkd.algorithms.schedule import Schedule, Staged, schedule_of
 from rlkd.batch import TokenBatch
 from rlkd.checkpoints.resumable import Resumable
 from rlkd.difficulty import BANDS, Difficulty
+from rlkd.launch import check_joined
 from rlkd.objectives.advantages import has_signal, total_reward
 from rlkd.rewarding import ledger
 from rlkd.teacher.base import Teacher
@@ -107,6 +108,7 @@ class Trainer(
         **trl: Any,
     ) -> None:
         args = copy.copy(args) if args is not None else GRPOConfig()
+        check_joined(args.world_size)
         handover.refuse_what_would_be_ignored(args)
         schedule = schedule_of(algorithm if algorithm is not None else handover.algorithm_of(args))
         if algorithm is not None:

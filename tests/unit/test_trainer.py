@@ -113,6 +113,13 @@ def test_losses_that_rlkd_has_not_are_refused(more, message, student, prompts, t
         make(student, prompts, tmp_path, more)
 
 
+def test_processes_that_would_train_apart_are_refused(student, prompts, tmp_path, monkeypatch):
+    args = arguments(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"2 processes were started(?s:.*)use_cpu=True"):
+        Trainer(student, lambda completions, **_: [0.0] * len(completions), args, prompts)
+
+
 def test_a_teacher_is_asked_for_where_it_is_needed_and_only_there(student, prompts, tmp_path):
     with pytest.raises(ValueError, match="RLAD learns from a teacher and none was given"):
         make(student, prompts, tmp_path, algorithm=RLAD())
