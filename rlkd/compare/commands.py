@@ -52,7 +52,7 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--against", default=grid.BASELINE, metavar="NAME",
         help=f"the algorithm that the others are tested against ({grid.BASELINE}); another one's"
-        " tables are OUT/results_NAME.md",
+        " tables are RUNS/results_NAME.md",
     )  # fmt: skip
     parser.add_argument("--readme", type=Path, help="put the main table into this page too")
     return {"--help", "--tasks", "--seeds", "--seed", "--quick", "--out", "--runs", "--jobs",
@@ -66,7 +66,9 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
     if arguments.quick:
         overrides = [*QUICK, *overrides]
     out = arguments.out or Path("runs/compare-quick" if arguments.quick else "configs/evidence")
-    runs = arguments.runs or Path("runs/compare-quick" if arguments.quick else "runs/compare")
+    runs = arguments.runs or Path("runs") / _own_name(arguments.out, arguments.quick)
+    if arguments.readme is not None:
+        _parts_of(arguments.readme)  # a page without a place is told before the first run
     tasks = arguments.tasks or _tasks_beside(arguments.algorithms)
     found = grid.jobs(arguments.algorithms, tasks, _seeds(arguments), runs, overrides)
     for job in {(job.algorithm, job.task): job for job in found}.values():
@@ -81,10 +83,15 @@ def compare(arguments: argparse.Namespace, overrides: list[str]) -> int:
     at_once = arguments.jobs or processes.cores()
     if at_once < 1:
         raise ConfigError(f"rlkd compare: --jobs is {at_once}; at least one run at a time")
-    failures = _run(left, path, runs, at_once)
+    try:
+        failures = _run(left, path, runs, at_once)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is finished stands in {path}, and the same command goes on with it")
+        return 130
     kept = records.read(path)
     made, other = table.main_table(kept, against), "" if against == grid.BASELINE else f"_{against}"
-    tables, curves = out / f"results{other}.md", runs / f"compare{other}.html"
+    tables = runs / f"results{other}.md" if other else out / "results.md"
+    curves = runs / f"compare{other}.html"
     records.write_whole(tables, table.page(kept, against))
     page.write(kept, curves, against)
     if arguments.readme is not None:
@@ -140,6 +147,12 @@ def _baseline(name: str, algorithms: Sequence[str], kept: Sequence[records.Recor
     return name
 
 
+def _own_name(out: Path | None, quick: bool) -> str:
+    """A folder of runs for each folder of records, so that pages do not replace each other."""
+    name = "compare-quick" if quick else "compare"
+    return name if out is None or out == Path("configs/evidence") else f"{name}-{out.name}"
+
+
 def _tasks_beside(algorithms: Sequence[Path]) -> list[Path]:
     for algorithm in algorithms:
         found = sorted((algorithm.parent / "tasks").glob("*.yaml"))
@@ -155,14 +168,25 @@ def put_table(readme: Path, text: str) -> None:
     """Write the main table between the two marks of a page.
 
     Raises:
-        ConfigError: the page has not both marks.
+        ConfigError: as `_parts_of`.
     """
-    page_text = readme.read_text(encoding="utf-8")
-    before, opened, rest = page_text.partition(MARKS[0])
+    before, after = _parts_of(readme)
+    records.write_whole(readme, f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+
+
+def _parts_of(readme: Path) -> tuple[str, str]:
+    """What stands before and after the two marks of a page.
+
+    Raises:
+        ConfigError: there is no such page, or it has not both marks.
+    """
+    if not readme.is_file():
+        raise ConfigError(f"rlkd compare: --readme is {readme}, and there is no such file")
+    before, opened, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
     _, closed, after = rest.partition(MARKS[1])
     if not opened or not closed:
         raise ConfigError(
             f"rlkd compare: {readme} has no place for the table.\n"
             f"  do: write {MARKS[0]} and, on a later line, {MARKS[1]}"
         )
-    records.write_whole(readme, f"{before}{opened}\n{text}\n{closed}{after}")
+    return before, after

@@ -125,7 +125,26 @@ def missing(found: Sequence[Job], records: Sequence[Record], redo: bool, where: 
             f" compare nothing:\n{names}{more}\n  do: add --redo to run these anew, or name another"
             " --out"
         )
-    return [job for job in found if job.key not in known or job in stale]
+    left = [job for job in found if job.key not in known or job in stale]
+    _check_budget(left, list(known.values()), where)
+    return left
+
+
+def _check_budget(left: Sequence[Job], records: Sequence[Record], where: Path) -> None:
+    """Refuse runs of other steps or problems than those of the same task that stand there."""
+    for job in left:
+        source = job.ruler.data.eval
+        mine = {"steps": job.config.optim.steps, "problems": source.size if source else None}
+        for record in records:
+            if record["task"] != job.task or record["algorithm"] == job.algorithm:
+                continue
+            other = {name: record.get(name) for name in mine}
+            if None not in (*mine.values(), *other.values()) and mine != other:
+                raise ConfigError(
+                    f"{where} holds {record['algorithm']} on {job.task} with {other}, and {job.name}"
+                    f" would run with {mine}: in one table that compares nothing.\n"
+                    "  do: name another --out, or run them alike"
+                )
 
 
 def work(job: Job) -> Record:

@@ -67,7 +67,8 @@ def keep(path: Path, record: Record, key: Callable[[Record], Any] = key_of) -> l
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears whole or not at all, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
