@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rlkd.algorithms.rlsd import RLSD as RLSD
     from rlkd.algorithms.sft_kd import SFTKD as SFTKD
     from rlkd.algorithms.srpo import SRPO as SRPO
-    from rlkd.algorithms.tilt import Tilt as Tilt
     from rlkd.algorithms.topd import TOPD as TOPD
     from rlkd.teacher.local import LocalTeacher as LocalTeacher
     from rlkd.trainer import Trainer as Trainer
@@ -55,7 +54,6 @@ _HOME = {
     "SRPO": "rlkd.algorithms.srpo",
     "Speed": "rlkd.training.speed",
     "TOPD": "rlkd.algorithms.topd",
-    "Tilt": "rlkd.algorithms.tilt",
     "Trainer": "rlkd.trainer",
 }
 
@@ -80,7 +78,6 @@ __all__ = [
     "MiniLLM",
     "OPDLoss",
     "Speed",
-    "Tilt",
     "Trainer",
 ]
 

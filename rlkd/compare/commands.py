@@ -42,7 +42,7 @@ def add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--out", type=Path,
         help="folder of records and tables (configs/evidence; --quick: runs/compare-quick)",
     )  # fmt: skip
-    parser.add_argument("--runs", type=Path, help="folder of runs and page (runs/compare)")
+    parser.add_argument("--runs", type=Path, help="folder of runs and page (runs/compare…)")
     parser.add_argument("--jobs", type=int, help="runs at once (default: the cores)")
     parser.add_argument(
         "--redo", action="store_true", help="run anew what was run with other settings"

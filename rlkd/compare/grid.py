@@ -141,8 +141,8 @@ def _check_budget(left: Sequence[Job], records: Sequence[Record], where: Path) -
             other = {name: record.get(name) for name in mine}
             if None not in (*mine.values(), *other.values()) and mine != other:
                 raise ConfigError(
-                    f"{where} holds {record['algorithm']} on {job.task} with {other}, and {job.name}"
-                    f" would run with {mine}: in one table that compares nothing.\n"
+                    f"{where} holds {record['algorithm']} on {job.task} with {other}, and"
+                    f" {job.name} would run with {mine}: in one table that compares nothing.\n"
                     "  do: name another --out, or run them alike"
                 )
 

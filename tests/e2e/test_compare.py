@@ -126,12 +126,13 @@ def test_what_is_committed_is_whole(page, folder):
 
 def test_tables_against_another_baseline_stand_beside_those_against_grpo(tmp_path):
     shutil.copy(EVIDENCE / "results.json", tmp_path)
-    out = ("--out", str(tmp_path), "--runs", str(tmp_path))
-    said = compare(f"{COMPARE}/tilt.yaml", "--table", "--against", "tilt", *out)
-    assert "| `tilt` | 5 |" in said
+    runs = tmp_path / "runs"
+    out = ("--out", str(tmp_path), "--runs", str(runs))
+    said = compare(f"{COMPARE}/kdrl.yaml", "--table", "--against", "kdrl", *out)
+    assert "| `kdrl` | 5 |" in said
     assert not (tmp_path / "results.md").exists()
-    assert "Δ: from `tilt`" in (tmp_path / "results_tilt.md").read_text(encoding="utf-8")
-    assert (tmp_path / "compare_tilt.html").stat().st_size > 20_000
+    assert "Δ: from `kdrl`" in (runs / "results_kdrl.md").read_text(encoding="utf-8")
+    assert (runs / "compare_kdrl.html").stat().st_size > 20_000
 
 
 def test_the_table_goes_between_the_marks(tmp_path):
@@ -139,6 +140,8 @@ def test_the_table_goes_between_the_marks(tmp_path):
     page.write_text(f"before\n{commands.MARKS[0]}\nold\n{commands.MARKS[1]}\nafter\n")
     commands.put_table(page, "new")
     assert page.read_text() == f"before\n{commands.MARKS[0]}\nnew\n{commands.MARKS[1]}\nafter\n"
+    with pytest.raises(commands.ConfigError, match="there is no such file"):
+        commands.put_table(tmp_path / "none.md", "new")
     page.write_text("nothing")
     with pytest.raises(commands.ConfigError, match="has no place for the table"):
         commands.put_table(page, "new")

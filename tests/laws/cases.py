@@ -31,7 +31,6 @@ from rlkd.algorithms.sft_kd import SFTKD
 from rlkd.algorithms.skywork_or1 import AdaptiveEntropy
 from rlkd.algorithms.srpo import SRPO
 from rlkd.algorithms.teacher_gap import TeacherGap
-from rlkd.algorithms.tilt import Tilt
 from rlkd.algorithms.topd import TOPD
 from rlkd.refs import resolve
 
@@ -279,8 +278,6 @@ DISTILLING = [
     distilling("as the paper has it", MiniLLM()),
     distilling("discounted sum", MiniLLM(gamma=0.8, length_normalised=False)),
     distilling("beside rewards", MiniLLM(reward_weight=1.0, gamma=0.5)),
-    distilling("ours", Tilt()),
-    distilling("per answer, with reference", Tilt(beta=0.1, reduction="grpo")),
 ]
 
 CASES = [

@@ -1,11 +1,15 @@
-"""Tilt, rlkd's own objective: what it is made of, and its best policy."""
+"""Rewards beside the exact KL to the teacher: what it is made of, and its best policy."""
 
 import pytest
 import torch
 
-from rlkd import GRPO, MiniLLM, Tilt
+from rlkd import GRPO, OPDLoss
 from rlkd.batch import TokenBatch
 from tests.laws import toy
+
+
+def beside(weight):
+    return OPDLoss(reward_weight=1.0, teacher_weight=weight)
 
 
 def gradient(algorithm, **changes):
@@ -14,11 +18,11 @@ def gradient(algorithm, **changes):
     return torch.autograd.grad(loss, theta)[0]
 
 
-def test_it_is_rewards_and_minillm_in_one_update():
-    both = MiniLLM(reward_weight=1.0, teacher_weight=0.25)
-    assert torch.equal(gradient(Tilt()), gradient(both))
+def test_it_is_grpo_and_the_loss_in_one_update():
     grpo = GRPO(beta=0.0, reduction="dapo")
-    assert torch.equal(gradient(Tilt(teacher_weight=0.0)), gradient(grpo))
+    assert torch.equal(gradient(beside(0.0)), gradient(grpo))
+    both = gradient(grpo) + 0.25 * gradient(OPDLoss())
+    torch.testing.assert_close(gradient(beside(0.25)), both)
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
@@ -44,7 +48,7 @@ def test_the_teacher_tilted_by_the_rewards_is_where_its_gradient_is_zero(weight)
                 teacher_logp_BT=teacher[token].view(1, 1),
                 distributions=toy.distributions(theta[None, None], teacher[None, None]),
             )
-            loss = Tilt(teacher_weight=weight).loss(batch).loss
+            loss = beside(weight).loss(batch).loss
             grad = torch.autograd.grad(loss, theta, retain_graph=True)[0]
             total += logp[token].exp().detach() * grad
         return total
