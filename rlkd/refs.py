@@ -62,6 +62,7 @@ def check_arguments(
     arguments: Mapping[str, Any],
     kwargs: Mapping[str, Any],
     place: str,
+    keys: str = "kwargs.",
 ) -> None:
     """Check that `function(**arguments, **kwargs)` fits the function's parameters.
 
@@ -70,6 +71,7 @@ def check_arguments(
         arguments: what the framework always gives.
         kwargs: what the config adds (its `kwargs`).
         place: the block that names the function (`data.train`); opens the error message.
+        keys: where in that block `kwargs` stand: a block of their own, or "", the block itself.
 
     Raises:
         ConfigError: it does not take one of them, it is given one twice, or it needs one more.
@@ -83,10 +85,10 @@ def check_arguments(
     for name in kwargs:
         if name in arguments:
             problem = f"{name!r} is given by rlkd itself; set {place}.{_OWN_KEY.get(name, name)}"
-            raise ConfigError(f"{place}.kwargs.{name}: {problem}")
+            raise ConfigError(f"{place}.{keys}{name}: {problem}")
         if name not in named and not takes_any:
             raise ConfigError(
-                f"{place}.kwargs.{name}: {title} has no such parameter.\n"
+                f"{place}.{keys}{name}: {title} has no such parameter.\n"
                 f"  did you mean: {nearest(name, [n for n in named if n not in arguments])}\n"
                 f"  found: {title}({', '.join(named)})"
             )
@@ -104,7 +106,7 @@ def check_arguments(
         }:
             raise ConfigError(
                 f"{place}: {title} needs {name!r} and is not given it.\n"
-                f"  do: set {place}.kwargs.{name}"
+                f"  do: set {place}.{keys}{name}"
             )
 
 

@@ -33,7 +33,7 @@ def check_teacher(
         _check_quantization(block, place)
         return
     settings, parts = block.settings, _parts(block.settings, place)
-    check_arguments(_class(block.use, place), {}, settings, place)
+    check_arguments(_class(block.use, place), {}, settings, place, keys="")
     if block.overlap == "on":
         _check_overlap(block, place)
     for inner_place, inner in parts.items():

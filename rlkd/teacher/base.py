@@ -247,8 +247,14 @@ def fault_of(name: str, scored: TokenScores, sent: Sequence[int], where: str) ->
     That a single token is impossible (−inf) is a score, that a whole answer is made of nothing else
     is a teacher that broke: it rules out what any text begins with.
     """
+    if not isinstance(scored, TokenScores):
+        return f"{name} gave {type(scored).__name__} {where}, where TokenScores are expected"
     if scored.fault is not None:
         return scored.fault
+    if not all(
+        isinstance(value, Tensor) and value.dim() == 1 for value in (scored.token_ids, scored.logp)
+    ):
+        return f"{name} gave no two tensors of one dimension, token_ids and logp, {where}"
     echoed, logp = scored.token_ids.tolist(), scored.logp.float().cpu()
     if echoed != list(sent):
         return (

@@ -78,6 +78,12 @@ class ServerTeacher(Teacher):
                 "logs and in run.json; put the key into an environment variable and name it in "
                 "api_key_env"
             )
+        if parts.query or parts.fragment:
+            raise ValueError(
+                f"url is {parts.scheme}://{parts.netloc}{parts.path} with something behind a ? or "
+                "#; paths are put behind it, and a key there would end up in logs. Leave it out; "
+                "a key belongs into an environment variable, named in api_key_env"
+            )
         if concurrency < 1 or canary_every < 0 or timeout <= 0.0 or patience < 0.0:
             raise ValueError(
                 f"concurrency is {concurrency} (at least 1), canary_every {canary_every} and "

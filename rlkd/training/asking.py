@@ -174,8 +174,12 @@ class Asking:
             if not request.scored:
                 return None
             if request.hidden:
-                return cast(Any, teacher).score_with_hidden(*asked)
-            return teacher.score_rows(request.rows, *asked)
+                found = cast(Any, teacher).score_with_hidden(*asked)
+            else:
+                found = teacher.score_rows(request.rows, *asked)
+            if not isinstance(found, Sequence):
+                raise TypeError(f"its scores are {type(found).__name__}, not a list of TokenScores")
+            return list(found)
         except TeacherError:
             raise
         except Exception as error:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from rlkd.teacher.base import TeacherError, TokenScores
 
 BATCHES = 5
@@ -116,8 +118,9 @@ def raise_too_many(name: str, why: str, path: Path) -> None:
 
 
 def _said(scored: TokenScores | None) -> dict[str, Any]:
-    if scored is None:
-        return {}
+    both = (scored.token_ids, scored.logp) if isinstance(scored, TokenScores) else ()
+    if not both or not all(isinstance(value, Tensor) for value in both):
+        return {} if scored is None else {"said": repr(scored)[:1000]}
     # NaN and infinities as words: JSON has none.
-    logp = [x if math.isfinite(x) else str(x) for x in scored.logp.float().tolist()]
-    return {"scored_ids": scored.token_ids.tolist(), "logp": logp}
+    logp = [x if math.isfinite(x) else str(x) for x in both[1].float().flatten().tolist()]
+    return {"scored_ids": both[0].flatten().tolist(), "logp": logp}

@@ -120,9 +120,9 @@ class Teaching(Asking):
         if not self._masks_bad:
             raise TeacherError(f"{reason} (the answer and its scores: {where})")
         logger.warning(
-            "step %d: %d of %d answers are left out, their scores cannot be right; the first: %s"
-            " They are in %s",
-            step, len(bad), len(request.answers), reason, where,
+            "step %d: %d of %d answers are left out, their scores cannot be right (all in %s);"
+            " the first: %s",
+            step, len(bad), len(request.answers), where, reason,
         )  # fmt: skip
         return bad
 

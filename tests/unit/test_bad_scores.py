@@ -211,3 +211,44 @@ def test_a_cache_remembers_sound_scores_only(teacher, tmp_path):
     bad.rows = ()
     assert faults_of("c", cached.score(prompts, answers, 1.0), answers) == {}
     assert (cached.hits, cached.misses) == (2, 4)
+
+
+MALFORMED = {
+    "nothing": (lambda s: None, "gave NoneType"),
+    "a list": (lambda s: TokenScores(s.token_ids.tolist(), s.logp.tolist()), "two tensors of one"),
+    "a table": (lambda s: TokenScores(s.token_ids, s.logp.unsqueeze(0)), "two tensors of one"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize("way", ["mask", "stop"])
+def test_what_is_no_scores_at_all_is_a_bad_row_too(
+    spoil, said, way, student, teacher, prompts, tmp_path
+):
+    class Malformed(LocalTeacher):
+        def score_rows(self, *asked):
+            first, *others = super().score_rows(*asked)
+            return [spoil(first), *others]
+
+    trainer = make(
+        student, Malformed.from_pretrained(teacher), prompts, tmp_path, on_bad_scores=way
+    )
+    if way == "stop":
+        with pytest.raises(TeacherError, match=said):
+            batch_of(trainer, prompts)
+    else:
+        output = batch_of(trainer, prompts)
+        assert output["completion_mask"][0].sum() == 0
+        assert output["completion_mask"][1:].any(-1).all()
+    (line,) = (tmp_path / "bad_scores-rank0.jsonl").read_text().splitlines()
+    assert said in json.loads(line)["reason"]
+
+
+def test_a_teacher_that_returns_nothing_is_named(student, teacher, prompts, tmp_path):
+    class Silent(LocalTeacher):
+        def score_rows(self, *asked):
+            return None
+
+    trainer = make(student, Silent.from_pretrained(teacher), prompts, tmp_path)
+    with pytest.raises(TeacherError, match="scores are NoneType, not a list of TokenScores"):
+        batch_of(trainer, prompts)

@@ -69,6 +69,8 @@ def test_a_mapping_of_teachers():
             "{use: 'rlkd.teacher.several:Mixed', teachers: {a: {path: 3}, b: {path: nowhere}}}",
             r"teacher\.teachers\.a\.path: .*string",
         ),
+        ("{use: 'rlkd.teacher.server:ServerTeacher'}", r"do: set teacher\.url"),
+        ("{use: 'rlkd.teacher.server:ServerTeacher', uri: x}", r"teacher\.uri: .* no such"),
     ],
 )
 def test_what_is_wrong_is_told_at_the_door(text, message):
@@ -81,6 +83,7 @@ def test_what_is_wrong_is_told_at_the_door(text, message):
     [
         ("{use: 'rlkd.teacher.inner:SelfTeacher', decay: 1.0}", r"teacher .*decay is 1\.0"),
         ("{use: 'rlkd.teacher.server:ServerTeacher', url: here}", "it must be like http"),
+        ("{use: 'rlkd.teacher.server:ServerTeacher', url: 'http://h:1/?key=x'}", "behind a"),
         ("{use: 'rlkd.teacher.server:ServerTeacher', url: 'http://a', temperature: 0.7}", "at 1"),
     ],
 )
