@@ -77,7 +77,7 @@ def traces() -> Traces:
 
 
 def gradient(
-    name: str, student: str, teacher: str, micro: int, way: str
+    name: str, student: str, teacher: str, micro: int, way: str = "default"
 ) -> dict[str, torch.Tensor]:
     """−gradient, as the difference that one step of plain gradient descent at rate 1 makes."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
