@@ -22,6 +22,9 @@ FREE = (
     "eval.every", "eval.at_start", "eval.batch_size", "eval.patience", "tracking",
     "rewards.*.deadline_s", "rewards.*.memory_gb", "rewards.*.max_fault_share",
     "teacher.chunk_tokens", "teacher.check", "teacher.overlap", "teacher.on_bad_scores",
+    # A server that moved; its canary is in the checkpoint.
+    "teacher.url", "teacher.timeout", "teacher.patience", "teacher.concurrency",
+    "teacher.canary_every", "teacher.api_key_env",
     "generation.server_url", "generation.server_wait_s", "generation.group_port",
     "generation.memory_share", "generation.sleep",
 )  # fmt: skip

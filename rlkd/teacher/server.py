@@ -5,7 +5,7 @@ asked for the log-probabilities of the tokens that it is sent (`prompt_logprobs`
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,15 +14,13 @@ import tenacity
 import torch
 
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.canary import Canary
 from rlkd.teacher.reply import read_reply
 from rlkd.teacher.threads import Threads, result_of
 
 logger = logging.getLogger(__name__)
 
 _CANARY_TOKENS = 8
-_CANARY_TOLERANCE = 0.3
-"""Nats by which the same tokens may score otherwise later on: bfloat16 kernels differ with what
-else is in their batch; another model differs by more."""
 
 
 class Unreachable(Exception):
@@ -101,7 +99,7 @@ class ServerTeacher(Teacher):
         self.url = url.rstrip("/").removesuffix("/v1")
         self.name = f"teacher at {_shown(self.url)}"
         self._tokenizer_path, self._patience = tokenizer, patience
-        self._canary_every, self._canary = canary_every, None
+        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
         self._threads = Threads(concurrency, "teacher-request")
@@ -154,8 +152,7 @@ class ServerTeacher(Teacher):
                     "answer. Give the tokenizer a BOS token, or the row a prompt."
                 )
         self._given_up.clear()
-        if self._canary is None:
-            self._canary = self._sing()
+        self._canary.hear()
         # Longest first: the last to come back is then a short one.
         order = sorted(
             range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]) - len(completion_ids[i])
@@ -177,20 +174,14 @@ class ServerTeacher(Teacher):
         return scores
 
     def after_update(self, step: int) -> None:
-        if self._canary is None or not self._canary_every or step % self._canary_every:
-            return
-        now = self._sing()
-        moved = (now.logp - self._canary.logp).abs().max().item()
-        if not moved <= _CANARY_TOLERANCE:
-            raise TeacherError(
-                f"{self.name} scores the same tokens otherwise than at the start of this run (by "
-                f"{moved:.2f} nats, {_CANARY_TOLERANCE:g} are allowed): another model, or another "
-                "setting of the server, has taken its place. Serve the model that the run began "
-                "with and resume."
-            )
+        if self._canary_every and step % self._canary_every == 0 and self._canary.is_heard:
+            self._canary.look()
 
-    def _sing(self) -> TokenScores:
-        """The canary's scores.
+    def learnt(self) -> Mapping[str, Any]:
+        return {"canary": self._canary}
+
+    def _sing(self) -> torch.Tensor:
+        """The canary's scores, (T,).
 
         Raises:
             TeacherError: they are none.
@@ -199,7 +190,7 @@ class ServerTeacher(Teacher):
         fault = fault_of(self.name, scored, self._canary_ids[1:], "of the canary")
         if fault is not None:
             raise TeacherError(fault)
-        return scored
+        return scored.logp
 
     def _look(self) -> None:
         if self._given_up.is_set():

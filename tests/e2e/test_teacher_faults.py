@@ -313,17 +313,21 @@ def test_what_goes_by_is_asked_for_again(double, well_served, tmp_path):
 
 def test_a_server_that_holds_another_model_is_noticed(double, well_served, tmp_path, capsys):
     run, own = tmp_path / "x", double.model
+    other = LocalTeacher.from_pretrained("configs/models/tiny_student").model
 
     def swap(reply):
-        double.model = LocalTeacher.from_pretrained("configs/models/tiny_student").model
+        double.model = other
         double.misbehave = None
         return reply
 
     from_step_2(double, run, swap)
     assert cli.main(words(tmp_path, served(double))) == 3
     assert "scores the same tokens otherwise than at the start" in capsys.readouterr().err
+    assert cli.main(["train", str(run), "--resume"]) == 3  # nor does a new process take it
+    assert "scores the same tokens otherwise than at the start" in capsys.readouterr().err
     double.model = own
-    assert cli.main(["train", str(run), "--resume"]) == 0
+    moved = [f"--teacher.{name}" for name in ("patience=59", "canary_every=2")]
+    assert cli.main(["train", str(run), "--resume", *moved]) == 0
 
 
 def test_a_server_that_is_killed_and_started_again_changes_no_number(well_served, tmp_path):
