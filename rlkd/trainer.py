@@ -187,9 +187,10 @@ class Trainer(
         if self._mode() == "train":
             written = self._tool_mask if self._tool_mask is not None else generated[1]
             count = sum if self._tool_mask is not None else len
-            self.spending.generated_tokens += sum(
-                count(row) for row, trace in zip(written, self._plan, strict=True) if trace is None
-            )
+            if self.traces is not None:  # what the teacher wrote was not generated
+                plan = zip(written, self._plan, strict=True)
+                written = [row for row, trace in plan if trace is None]
+            self.spending.generated_tokens += sum(count(row) for row in written)
         self._ask_ahead(*self._sampled_ids)
         return generated
 

@@ -76,6 +76,7 @@ def test_sft_kd_generates_nothing_and_learns_the_traces(
                    on_rollouts=got.append)  # fmt: skip
     trainer.train()
     assert asked == []
+    assert trainer.spending.generated_tokens == 0
     logs = [row for row in trainer.state.log_history if "loss" in row]
     assert logs[-1]["off_policy/logp"] > logs[0]["off_policy/logp"] + 1.0
     for log in logs:
