@@ -29,8 +29,7 @@ from rlkd.rewarding import ledger
 from rlkd.teacher.base import Teacher
 from rlkd.traces.book import Traces
 from rlkd.tracking.means import Means as MeansWindow
-from rlkd.tracking.pieces import Pieces
-from rlkd.tracking.rollouts import Rollouts, spread
+from rlkd.tracking.rollouts import Rollouts
 from rlkd.training import handover, sharded
 from rlkd.training.control import control_of
 from rlkd.training.fast import Fast
@@ -38,6 +37,7 @@ from rlkd.training.finite import FiniteUpdates
 from rlkd.training.grouping import Grouping, correctness, row_facts
 from rlkd.training.off_policy import OffPolicyRows
 from rlkd.training.phases import in_phase
+from rlkd.training.recording import Recording
 from rlkd.training.resampling import Resampling
 from rlkd.training.sampler import WholeAnswers, sampler_means
 from rlkd.training.scheduling import ScheduleRun
@@ -57,8 +57,8 @@ _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_f
 
 
 class Trainer(
-    Timed, Teaching, Resumable, FiniteUpdates, Resampling, OffPolicyRows, WholeVocabulary,
-    WholeAnswers, Fast, GRPOTrainer,
+    Timed, Recording, Teaching, Resumable, FiniteUpdates, Resampling, OffPolicyRows,
+    WholeVocabulary, WholeAnswers, Fast, GRPOTrainer,
 ):  # fmt: skip
     """TRL's GRPOTrainer with an algorithm and a teacher.
 
@@ -126,7 +126,7 @@ class Trainer(
         self._start_speed(speed)
         self._start_teaching(teacher, teacher_check, teacher_overlap, on_bad_scores)
         self._check_distributions()
-        self._on_rollouts = on_rollouts
+        self._start_recording(on_rollouts, token_rows)
         self._means = {"train": MeansWindow(), "eval": MeansWindow()}
         self._gathered_rewards: Tensor | None = None
         self._gathered_facts: Tensor | None = None
@@ -137,8 +137,6 @@ class Trainer(
             self.add_callback(self.entropy_control)
         if schedule.moves:
             self.add_callback(self.schedule)
-        self._open_rollouts: Rollouts | None = None
-        self._token_rows, self._pieces = token_rows, Pieces(self._tokenizer)
         self._sampled_ids: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._tool_mask: list[list[int]] | None = None
         self._take_traces(traces)
@@ -254,27 +252,12 @@ class Trainer(
             output = super()._generate_and_score_completions(inputs)
             rows = output["completion_ids"].shape[0]
             output |= self._advantages(mode, rows)
-            watched = self._on_rollouts is not None or self.on_batch is not None
-            if mode == "train" and watched:  # before the teacher, who may refuse them
-                self._open_rollouts = self.last_rollouts = self._record(inputs, output)
-                self._show_batch(self._open_rollouts)
+            if mode == "train":  # before the teacher, who may refuse them
+                self._record(inputs, output)
             self._ask_teacher(output)
         # TRL shuffles the batch before it splits it; the number finds the way back.
         output["row_id"] = torch.arange(rows, device=output["completion_ids"].device)
         return output
-
-    on_batch: Callable[[dict[str, float], Rollouts], None] | None = None
-    """Called on every rank with each training batch before anything is learnt from it: what it
-    will log, over all ranks, and this rank's rollouts."""
-
-    @in_phase("log")
-    def _show_batch(self, rollouts: Rollouts) -> None:
-        if self.on_batch is not None:
-            seen = self._metrics["train"].items()
-            self.on_batch({name: values[-1] for name, values in seen if values}, rollouts)
-
-    last_rollouts: Rollouts | None = None
-    """This rank's rollouts of the training batch in work, or of the last one."""
 
     def _advantages(self, mode: str, rows: int) -> dict[str, Tensor]:
         """This rank's share of what groups over all ranks give: advantages, and in training what
@@ -316,53 +299,9 @@ class Trainer(
         known["advantages"] = advantages
         return {name: value_R[start : start + rows] for name, value_R in known.items()}
 
-    @in_phase("log")
-    def _record(self, inputs: list[dict[str, Any]], output: dict[str, Any]) -> Rollouts:
-        start = self.accelerator.process_index * len(inputs)
-        completions = self._sampled_ids[1]
-        rollouts = Rollouts(
-            step=self.state.global_step + 1,
-            prompts=[row["prompt"] for row in inputs],
-            completions=self._tokenizer.batch_decode(completions, skip_special_tokens=False),
-            columns={
-                "policy_version": [self.state.global_step] * len(inputs),
-                "tokens": [len(ids) for ids in completions],
-                "truncated": [self._is_cut(ids) for ids in completions],
-                "advantage": output["advantages"].tolist(),
-                "band": [BANDS[place] for place in output["band"].tolist()],
-            },
-        )
-        rollouts.add_total(output["total"])
-        rollouts.add_sources(output.get("off_policy"))
-        if self._tool_mask is not None:
-            rollouts.columns["tool_tokens"] = [mask.count(0) for mask in self._tool_mask]
-        rewards_RF = cast(Tensor, self._gathered_rewards)
-        rollouts.add_rewards(self.reward_func_names, rewards_RF[start : start + len(inputs)])
-        if self.objective.components:
-            rollouts.add_rewards(["shaped"], output["shaped"].unsqueeze(1))
-        for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True):
-            rollouts.add_statuses(name, getattr(function, "last_statuses", None))
-        if self._token_rows:
-            rows = spread(len(inputs), self._token_rows)
-            rollouts.add_pieces({row: self._pieces(completions[row]) for row in rows})
-        return rollouts
-
     def _is_cut(self, completion_ids: list[int]) -> bool:
         """Did the length limit come before an end token?"""
         return not completion_ids or completion_ids[-1] not in self.eos_token_ids
-
-    @in_phase("log")
-    def flush_rollouts(self) -> None:
-        """Hand the last generation batch to `on_rollouts`. Done by itself after its first pass."""
-        if self._open_rollouts is not None and self._on_rollouts is not None:
-            self._on_rollouts(self._open_rollouts)
-        self._open_rollouts = None
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().train(*args, **kwargs)
-        finally:
-            self.flush_rollouts()
 
     # -- the loss -----------------------------------------------------------------------------
 
@@ -410,10 +349,7 @@ class Trainer(
         if self.entropy_control is not None:
             own_BT = batch.on_policy_BT()
             self.entropy_control.observe(*batch.token_sum(batch.entropy_BT, own_BT))
-        if self._is_first_pass() and self._open_rollouts is not None:
-            self._open_rollouts.note(batch, inputs["row_id"])
-            if self._microbatches_since_sampling() + 1 == self._args.steps_per_generation:
-                self.flush_rollouts()
+        self._note_tokens(batch, inputs)
         if "band" not in inputs:
             return {}
         band_B1, off_B1 = inputs["band"].unsqueeze(1), batch.off_policy_B1

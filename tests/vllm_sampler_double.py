@@ -1,12 +1,9 @@
 """A server that says of itself what a vLLM server says at TRL's door: `/health`, `/server_info`."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from tests.serving import Handler, Served
 
 
-class SamplerDouble:
+class SamplerDouble(Served):
     """`with SamplerDouble(...) as server:` serves at `server.url`.
 
     Args:
@@ -26,42 +23,19 @@ class SamplerDouble:
         model = {"logprobs_mode": logprobs_mode, "max_model_len": max_model_len}
         self.info = {"vllm_config": {"model_config": model}} if developing else None
         self.busy = busy
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        super().__init__(self._handler())
 
-    def __enter__(self) -> "SamplerDouble":
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[Handler]:
         double = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args: object) -> None:
-                pass
-
+        class Answers(Handler):
             def do_GET(self) -> None:
                 if self.path == "/health":
                     double.busy -= 1
-                    self._send({} if double.busy < 0 else 503)
+                    self.send({} if double.busy < 0 else 503)
                 elif self.path.startswith("/server_info") and double.info is not None:
-                    self._send(double.info)
+                    self.send(double.info)
                 else:
-                    self._send(404)
+                    self.send(404)
 
-            def _send(self, reply: Any) -> None:
-                if isinstance(reply, int):
-                    self.send_error(reply)
-                    return
-                data = json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        return Handler
+        return Answers

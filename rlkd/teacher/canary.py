@@ -12,6 +12,9 @@ TOLERANCE = 0.3
 """Nats by which the same tokens may score otherwise later on: bfloat16 kernels differ with what
 else is in their batch; another model differs by more."""
 
+_FLOOR = -100.0
+"""Nats below which two scores are the same: never."""
+
 
 class Canary:
     """A few tokens whose scores may not change in a run, resumed or not. A piece of a checkpoint.
@@ -43,7 +46,7 @@ class Canary:
         Raises:
             TeacherError: the scores are others, or none.
         """
-        now = self._sing()
+        now = self._sing().clamp(min=_FLOOR)  # −inf is a score too
         if self._first is None:
             self._first = now
         moved = (now - self._first).abs().max().item()

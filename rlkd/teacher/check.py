@@ -21,6 +21,10 @@ MAX_APART = 0.3
 with what else is in their batch. Those of two different answers differ by more."""
 
 
+class Doubtful(TeacherError):
+    """Scores that may be right, and look as those of other tokens would."""
+
+
 @dataclass(frozen=True)
 class AlignmentReport:
     """Mean log-probability per token, nats, of the checked answers."""
@@ -54,8 +58,9 @@ def check_alignment(
     where no answer has MIN_TOKENS different tokens, when nothing else can be said (None).
 
     Raises:
-        TeacherError: scores that cannot be right; an answer alone scores more than MAX_APART
-            otherwise; the answers as written do not score MIN_MARGIN nats a token above both.
+        Doubtful: an answer alone scores more than MAX_APART otherwise; the answers as written do
+            not score MIN_MARGIN nats a token above both.
+        TeacherError: scores that cannot be right.
     """
     rows = rows if rows is not None else [{}] * len(prompt_ids)
     written = [
@@ -92,7 +97,7 @@ def check_alignment(
         shuffled=_mean(ask([shuffler.sample(a, len(a)) for a in as_written], every)),
     )
     if not report.written - max(report.shifted, report.shuffled) >= MIN_MARGIN:
-        raise TeacherError(
+        raise Doubtful(
             f"{report}. The student's answers are no likelier to {teacher.name} than their tokens "
             f"in a wrong order (at least {MIN_MARGIN} nats are wanted): it scores other tokens "
             "than it is sent, or the answers mean nothing to it. Check that the teacher knows the "
@@ -108,7 +113,7 @@ def _mean(scores: Sequence[TokenScores]) -> float:
 def _compare(name: str, place: int, among: TokenScores, alone: TokenScores) -> None:
     moved = (_floored(among) - _floored(alone)).abs().mean().item()
     if not moved <= MAX_APART:
-        raise TeacherError(
+        raise Doubtful(
             f"{name} scores answer {place} alone otherwise than among others, by {moved:.2f} nats "
             f"a token ({MAX_APART:g} are allowed): it mixes up its rows, remembers an earlier "
             "request, or is not the same each time (dropout?)."

@@ -22,7 +22,7 @@ class OtherTokenizer(Wrapping):
     Elsewhere two errors remain. The teacher's mass for the same text cut otherwise is not counted,
     so that a span scores too low, by what the teacher gives other cuts. And the share of a single
     token within a span is a convention: sums over spans are meant, not single tokens. The share of
-    tokens that stand alone in their span is logged by `single_share`.
+    tokens that stand alone in their span is `single_share`.
 
     Args:
         inner: a local teacher with its tokenizer.

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores
-from rlkd.teacher.check import check_alignment
+from rlkd.teacher.check import Doubtful, check_alignment
 from rlkd.teacher.threads import Threads, result_of
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Asking:
         try:
             report = check_alignment(teacher, prompts, completions, temperature, rows=rows)
             logger.info("%s", report or "teacher check: no answer was long enough")
-        except TeacherError as error:
+        except Doubtful as error:
             if self._teacher_check == "error":
                 advice = "To go on regardless, set the teacher's check to warn."
                 raise TeacherError(f"{error} {advice}") from error

@@ -252,3 +252,12 @@ def test_a_teacher_that_returns_nothing_is_named(student, teacher, prompts, tmp_
     trainer = make(student, Silent.from_pretrained(teacher), prompts, tmp_path)
     with pytest.raises(TeacherError, match="scores are NoneType, not a list of TokenScores"):
         batch_of(trainer, prompts)
+
+
+@pytest.mark.parametrize("check", ["error", "warn"])
+def test_a_fault_in_the_first_check_is_no_doubt(check, student, teacher, prompts, tmp_path):
+    """Nothing that `warn` would go on with."""
+    trainer = make(student, spoilt(teacher, rows=(0,)), prompts, tmp_path, teacher_check=check)
+    with pytest.raises(TeacherError, match="log-probability of nan") as caught:
+        batch_of(trainer, prompts)
+    assert "set the teacher's check to warn" not in str(caught.value)
