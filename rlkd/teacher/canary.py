@@ -13,7 +13,7 @@ TOLERANCE = 0.3
 else is in their batch; another model differs by more."""
 
 _FLOOR = -100.0
-"""Nats below which two scores are the same: never."""
+"""Nats as which −inf counts, so that two of them are the same score."""
 
 
 class Canary:
