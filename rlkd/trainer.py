@@ -33,6 +33,7 @@ from rlkd.tracking.rollouts import Rollouts
 from rlkd.training import handover, sharded
 from rlkd.training.control import control_of
 from rlkd.training.fast import Fast
+from rlkd.training.finished import AsFinished
 from rlkd.training.finite import FiniteUpdates
 from rlkd.training.grouping import Grouping, correctness, row_facts
 from rlkd.training.off_policy import OffPolicyRows
@@ -58,7 +59,7 @@ _TRL_DEFAULTS = {name: field.default for name, field in GRPOConfig.__dataclass_f
 
 class Trainer(
     Timed, Recording, Teaching, Resumable, FiniteUpdates, Resampling, OffPolicyRows,
-    WholeVocabulary, WholeAnswers, Fast, GRPOTrainer,
+    WholeVocabulary, AsFinished, WholeAnswers, Fast, GRPOTrainer,
 ):  # fmt: skip
     """TRL's GRPOTrainer with an algorithm and a teacher.
 

@@ -34,6 +34,7 @@ class _Server(ThreadingHTTPServer):
     """Says nothing of clients that hang up: stderr is the run's own, which tests read."""
 
     daemon_threads = True
+    request_queue_size = 128  # of five, the default, some of sixteen clients are turned away
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):

@@ -71,6 +71,8 @@ class Teacher(ABC):
     computes_here: bool = True
     """Does it take processor time of this machine to score? A server's does not: its time can be
     spent on rewards."""
+    begins: bool = False
+    """Does `begin` begin anything?"""
 
     def meet(self, student: Student) -> None:  # noqa: B027
         """Look at the student, once, before `check_tokenizer` and `prepare`."""
@@ -81,6 +83,18 @@ class Teacher(ABC):
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
         return {}
+
+    def begin(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], temperature: float
+    ) -> bool:
+        """Called with one finished answer while others of its batch are still being written: a
+        teacher that computes elsewhere may begin to score it, and returns at once. The `score` of
+        the batch will ask for it; where it does not, nobody wants it any more.
+
+        Returns:
+            Has it begun?
+        """
+        return False
 
     def give_up(self) -> None:  # noqa: B027
         """Called from another thread while it scores: end soon, by whatever error; nobody waits for

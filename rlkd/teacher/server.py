@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +22,8 @@ from rlkd.teacher.threads import Threads, result_of
 logger = logging.getLogger(__name__)
 
 _CANARY_TOKENS = 8
+_Tokens = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of a prompt and its answer."""
 
 
 class Unreachable(Exception):
@@ -53,6 +56,7 @@ class ServerTeacher(Teacher):
 
     scores_at: frozenset[float] = frozenset({1.0})
     computes_here = False
+    begins = True
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class ServerTeacher(Teacher):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
         self._threads = Threads(concurrency, "teacher-request")
+        self._begun: dict[_Tokens, list[Future]] = {}
         self._warned, self._given_up = threading.Lock(), threading.Event()
         self.retries, self._spent = 0, Usage()
         self.usage = self._spent
@@ -157,10 +162,8 @@ class ServerTeacher(Teacher):
         order = sorted(
             range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]) - len(completion_ids[i])
         )
-        futures = {
-            i: self._threads.submit(self._score_one, prompt_ids[i], completion_ids[i])
-            for i in order
-        }
+        futures = {i: self._begun_or_new(prompt_ids[i], completion_ids[i]) for i in order}
+        self._forget_begun()
         scores = []
         try:
             for i, (prompt, answer) in enumerate(zip(prompt_ids, completion_ids, strict=True)):
@@ -172,6 +175,27 @@ class ServerTeacher(Teacher):
             for future in futures.values():
                 future.cancel()
         return scores
+
+    def begin(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], temperature: float
+    ) -> bool:
+        if not self._canary.is_heard:
+            return False
+        self._given_up.clear()
+        future = self._threads.submit(self._score_one, prompt_ids, completion_ids)
+        self._begun.setdefault(_tokens(prompt_ids, completion_ids), []).append(future)
+        return True
+
+    def _begun_or_new(self, prompt: Sequence[int], answer: Sequence[int]) -> Future:
+        begun = self._begun.get(_tokens(prompt, answer))
+        return begun.pop() if begun else self._threads.submit(self._score_one, prompt, answer)
+
+    def _forget_begun(self) -> None:
+        """What nobody asked for: the batch was another in the end, or its sampling failed."""
+        for futures in self._begun.values():
+            for future in futures:
+                future.cancel()
+        self._begun.clear()
 
     def after_update(self, step: int) -> None:
         if self._canary_every and step % self._canary_every == 0 and self._canary.is_heard:
@@ -270,6 +294,10 @@ class ServerTeacher(Teacher):
                 "%s does not answer (%s); asking again for %g seconds",
                 self.name, error, self._patience,
             )  # fmt: skip
+
+
+def _tokens(prompt: Sequence[int], answer: Sequence[int]) -> _Tokens:
+    return tuple(prompt), tuple(answer)
 
 
 def _shown(url: str) -> str:

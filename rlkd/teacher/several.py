@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.threads import Threads
 
 
 class Several(Teacher):
@@ -70,6 +71,26 @@ class Several(Teacher):
         for teacher in self.teachers.values():
             teacher.close()
 
+    def _ask_each(self, asked: Mapping[str, tuple]) -> dict[str, list[TokenScores]]:
+        """What the teachers say to their `score_rows`; those that compute elsewhere work beside the
+        others."""
+        elsewhere = [name for name in asked if not self.teachers[name].computes_here]
+        threads = Threads(len(elsewhere), "teacher-of-several")
+        futures = {n: threads.submit(self.teachers[n].score_rows, *asked[n]) for n in elsewhere}
+        threads.close()  # they end with what they are at
+        try:
+            found = {
+                name: self.teachers[name].score_rows(*words)
+                for name, words in asked.items()
+                if name not in futures
+            }
+            return found | {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            for name, future in futures.items():
+                if not future.done():
+                    self.teachers[name].give_up()
+            raise
+
     def score(
         self,
         prompt_ids: Sequence[Sequence[int]],
@@ -108,18 +129,23 @@ class Routed(Several):
                     f"{self.column!r}; the teachers are {', '.join(self.teachers)}"
                 )
             members.setdefault(name, []).append(place)
+
+        def of(values: Sequence[Any], places: list[int]) -> list[Any]:
+            return [values[place] for place in places]
+
+        said = self._ask_each(
+            {
+                name: (
+                    *(of(each, places) for each in (rows, prompt_ids, completion_ids)),
+                    temperature,
+                )
+                for name, places in members.items()
+            }
+        )
         found: dict[int, TokenScores] = {}
         for name, places in members.items():
-
-            def of(values: Sequence[Any], places: list[int] = places) -> list[Any]:
-                return [values[place] for place in places]
-
-            scores = self.teachers[name].score_rows(
-                of(rows), of(prompt_ids), of(completion_ids), temperature
-            )
-            if len(scores) != len(places):
-                raise TeacherError(f"{name} was asked for {len(places)} and scored {len(scores)}")
-            found |= dict(zip(places, scores, strict=True))
+            _check_number(name, said[name], len(places))
+            found |= dict(zip(places, said[name], strict=True))
         return [found[place] for place in range(len(rows))]
 
 
@@ -146,6 +172,15 @@ class Mixed(Several):
         self.weights = {name: weights[name] / total for name in self.teachers}
         self.name = "teachers " + " + ".join(f"{w:.3g} {n}" for n, w in self.weights.items())
 
+        self.begins = any(teacher.begins for teacher in self.teachers.values())
+
+    def begin(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], temperature: float
+    ) -> bool:
+        return any(
+            [t.begin(prompt_ids, completion_ids, temperature) for t in self.teachers.values()]
+        )
+
     def score_rows(
         self,
         rows: Sequence[Mapping[str, Any]],
@@ -153,15 +188,10 @@ class Mixed(Several):
         completion_ids: Sequence[Sequence[int]],
         temperature: float,
     ) -> list[TokenScores]:
-        said = {
-            name: teacher.score_rows(rows, prompt_ids, completion_ids, temperature)
-            for name, teacher in self.teachers.items()
-        }
+        words = (rows, prompt_ids, completion_ids, temperature)
+        said = self._ask_each(dict.fromkeys(self.teachers, words))
         for name, scores in said.items():
-            if len(scores) != len(completion_ids):
-                raise TeacherError(
-                    f"{name} was asked for {len(completion_ids)} and scored {len(scores)}"
-                )
+            _check_number(name, scores, len(completion_ids))
         return [
             self._mixture(row, sent, {name: scores[row] for name, scores in said.items()})
             for row, sent in enumerate(completion_ids)
@@ -177,6 +207,11 @@ class Mixed(Several):
                 return TokenScores(token_ids, torch.zeros(len(sent)), fault=fault)
             parts.append(scored.logp.float().cpu() + math.log(self.weights[name]))
         return TokenScores(token_ids, torch.logsumexp(torch.stack(parts), 0))
+
+
+def _check_number(name: str, scores: Sequence[TokenScores], asked: int) -> None:
+    if len(scores) != asked:
+        raise TeacherError(f"{name} was asked for {asked} and scored {len(scores)}")
 
 
 def _one(what: str, values: Mapping[str, Any]) -> Any:

@@ -235,6 +235,11 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "share of that in which nothing waited for it",
         "0 to 1; near 1: the teacher costs no time",
     ),
+    "train/overlap/begun_early": (
+        "share of the answers whose scoring had begun while others were still being written; not in"
+        " teacher_seconds",
+        "0 to 1; 0 where the sampler gives whole batches (a vLLM server)",
+    ),
     "train/time/forward": ("of that: the student's forward pass and the loss", "seconds"),
     "train/time/backward": (
         "of that: the backward pass, with what DDP or FSDP exchanges in it",

@@ -57,6 +57,8 @@ class Asking:
     _overlaps = False
     _worked_s = 0.0
     _waited_s = 0.0
+    _answers = 0
+    """That it was asked for since the last log."""
 
     @property
     def _this(self) -> Any:
@@ -90,6 +92,17 @@ class Asking:
         if overlap == "auto":
             return why is None and not teacher.computes_here
         return overlap == "on"
+
+    def _may_begin_early(self) -> bool:
+        """Would the teacher begin with single answers, and will their scores be wanted?"""
+        algorithm = self._this.algorithm
+        return (
+            self._overlaps
+            and cast(Teacher, self.teacher).begins
+            and self._teacher_check == "off"  # it comes first
+            and algorithm.needs_teacher
+            and not algorithm.needs_distribution
+        )
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -140,6 +153,7 @@ class Asking:
             future = thread.submit(self._work, request)
             thread.close()  # it ends with the batch
         self._asked = (request, future)
+        self._answers += sum(map(bool, request.answers))
 
     def _counted(self, completions: list[list[int]]) -> list[list[int]]:
         """The answers, empty where TRL masks them whole."""
@@ -225,11 +239,14 @@ class Asking:
         if not self._overlaps:
             return {}
         this = self._this
-        mine = torch.tensor([self._worked_s, self._waited_s], device=this.accelerator.device)
-        self._worked_s = self._waited_s = 0.0
-        worked, waited = this._sum_over_ranks(mine).tolist()
+        mine = [self._worked_s, self._waited_s, this._take_begun(), self._answers]
+        self._worked_s, self._waited_s, self._answers = 0.0, 0.0, 0
+        sums = this._sum_over_ranks(torch.tensor(mine, device=this.accelerator.device))
+        worked, waited, begun, answers = sums.tolist()
         if not worked:
             return {}
-        per_step = worked / steps / this.accelerator.num_processes
-        hidden = max(0.0, 1.0 - waited / worked)
-        return {"overlap/teacher_seconds": per_step, "overlap/hidden": hidden}
+        return {
+            "overlap/teacher_seconds": worked / steps / this.accelerator.num_processes,
+            "overlap/hidden": max(0.0, 1.0 - waited / worked),
+            "overlap/begun_early": begun / max(1.0, answers),
+        }
