@@ -6,18 +6,26 @@ Two teachers: one that is waited for (a server elsewhere) and one that computes 
 one that waits (an endpoint), one that computes in worker processes on all cores, one that computes
 in this process under Python's lock. All take about --seconds alone.
 
+And what it takes off a whole step to begin with answers that are finished while others are still
+being written: answers of geometric length from scripts/bench/throughput's model, a teacher that
+takes one request per answer, four at a time and --seconds in all, an instant reward.
+
     scripts/bench/overlap [--seconds 0.3] [--rounds 6]
 
-Its last line: TEACHER_REWARD=RATIO of the six.
+Its last line: TEACHER_REWARD=RATIO of the six, and early=RATIO.
 """
 
 import argparse
 import os
 import statistics
+import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -30,9 +38,13 @@ from transformers import (
 )
 from trl import GRPOConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from rlkd import RLAD, Trainer
 from rlkd.teacher.base import Teacher, TokenScores
 from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.threads import Threads
+from scripts.bench.throughput import Sizes, make_model, prompts
 
 STUDENT = "configs/models/tiny_student"
 ROWS = 64
@@ -62,6 +74,34 @@ class Waited(Teacher):
 
     def score(self, prompt_ids, completion_ids, temperature):
         time.sleep(self._seconds)
+        return [
+            TokenScores(torch.tensor(ids, dtype=torch.int64), torch.full((len(ids),), -1.0))
+            for ids in completion_ids
+        ]
+
+
+class Requests(Waited):
+    """One request per answer, four at a time, `seconds` for a batch of them."""
+
+    begins = True
+
+    def __init__(self, seconds: float, rows: int) -> None:
+        super().__init__(4 * seconds / rows)
+        self._threads, self._begun = Threads(4, "request"), {}
+
+    def begin(self, prompt_ids, completion_ids, temperature):
+        future = self._threads.submit(time.sleep, self._seconds)
+        self._begun.setdefault(tuple(completion_ids), []).append(future)
+        return True
+
+    def score(self, prompt_ids, completion_ids, temperature):
+        waited = [self._begun.get(tuple(ids)) for ids in completion_ids]
+        for future in [
+            begun.pop() if begun else self._threads.submit(time.sleep, self._seconds)
+            for begun in waited
+        ]:
+            future.result()
+        self._begun.clear()
         return [
             TokenScores(torch.tensor(ids, dtype=torch.int64), torch.full((len(ids),), -1.0))
             for ids in completion_ids
@@ -113,34 +153,69 @@ def rewards(seconds: float, pool: ProcessPoolExecutor):
 
 
 class InTurns(TrainerCallback):
-    """Asks ahead at every other step."""
+    """Switches something on at every other step."""
 
-    trainer: Trainer
+    def __init__(self, switch: Callable[[bool], None]) -> None:
+        self._switch = switch
 
     def on_step_begin(self, args, state, control, **kwargs):
         """See TrainerCallback."""
-        self.trainer._overlaps = state.global_step % 2 == 0
+        self._switch(state.global_step % 2 == 0)
 
 
 def measure(teacher: Teacher, reward, rounds: int) -> float:
-    """The ratio."""
+    """The ratio of asking ahead."""
+
+    def ahead(on: bool) -> None:
+        trainer._overlaps = on
+
     args = GRPOConfig(
         output_dir="/tmp/bench-overlap", per_device_train_batch_size=ROWS, num_generations=8,
         max_completion_length=24, max_steps=2 * rounds + 2, use_cpu=True, bf16=False,
         report_to="none", logging_steps=1, save_strategy="no", disable_tqdm=True,
         gradient_checkpointing=False,
     )  # fmt: skip
-    prompts = Dataset.from_list([{"prompt": f"{a}+{b}="} for a in range(10) for b in range(10)])
-    turns = InTurns()
-    turns.trainer = Trainer(
-        STUDENT, reward, args, prompts, algorithm=RLAD(), teacher=teacher, teacher_check="off",
-        callbacks=[turns],
+    data = Dataset.from_list([{"prompt": f"{a}+{b}="} for a in range(10) for b in range(10)])
+    trainer = Trainer(
+        STUDENT, reward, args, data, algorithm=RLAD(), teacher=teacher, teacher_check="off",
+        callbacks=[InTurns(ahead)],
     )  # fmt: skip
-    turns.trainer.remove_callback(PrinterCallback)
-    turns.trainer.train()
+    return ratio(trainer, "time/reward", "time/score", "time/teacher")
+
+
+def measure_early(seconds: float, rounds: int) -> float:
+    """The ratio of beginning early."""
+    sizes = Sizes(hidden=128, layers=2, vocab=512, rows=32, micro=8, answer=96, mean=16.0)
+    teacher = Requests(seconds, sizes.rows)
+
+    def early(on: bool) -> None:
+        teacher.begins = on
+
+    args = GRPOConfig(
+        output_dir="/tmp/bench-overlap", per_device_train_batch_size=sizes.micro,
+        gradient_accumulation_steps=sizes.rows // sizes.micro, num_generations=sizes.group,
+        max_completion_length=sizes.answer, max_steps=2 * rounds + 2, use_cpu=True, bf16=False,
+        report_to="none", logging_steps=1, save_strategy="no", disable_tqdm=True,
+        gradient_checkpointing=False, learning_rate=0.0,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        make_model(Path(place), sizes, 1, teacher=False, mean=sizes.mean)
+        trainer = Trainer(
+            place, lambda completions, **_: [float(i % 3) for i in range(len(completions))], args,
+            Dataset.from_list(prompts(sizes)), algorithm=RLAD(), teacher=teacher,
+            teacher_check="off", teacher_overlap="on", callbacks=[InTurns(early)],
+        )  # fmt: skip
+        return ratio(trainer, "time/step")
+
+
+def ratio(trainer: Trainer, *phases: str) -> float:
+    """Seconds of these phases with what is switched on over without it, median over pairs of
+    neighbouring steps."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
     taken = [
-        line["time/reward"] + line["time/score"] + line["time/teacher"]
-        for line in turns.trainer.state.log_history
+        sum(line.get(phase, 0.0) for phase in phases)
+        for line in trainer.state.log_history
         if "loss" in line
     ][2:]
     return statistics.median(on / off for on, off in zip(taken[::2], taken[1::2], strict=True))
@@ -161,6 +236,7 @@ def main() -> None:
                 ("local", local(given.seconds)),
             ):
                 found[f"{name}_{reward}"] = measure(teacher, function, given.rounds)
+    found["early"] = measure_early(given.seconds, given.rounds)
     print(" ".join(f"{name}={ratio:.2f}" for name, ratio in found.items()))
 
 
