@@ -431,7 +431,7 @@ def test_opd_then_rl_refuses_a_switch_that_is_none(wrong):
         OPDThenRL(switch=wrong)
 
 
-def test_opd_then_rl_in_a_config():
+def test_opd_then_rl_in_a_config(project):
     config = phased(
         {"use": "rlkd.algorithms.opd_then_rl:OPDThenRL", "switch": 0.4, "clip_high": 0.28}
     )
