@@ -31,6 +31,12 @@ class TokenScores:
     """Why these are no scores of the answer, where the teacher knows it by itself; then the rest
     means nothing."""
 
+    @classmethod
+    def faulty(cls, sent: Sequence[int], fault: str) -> "TokenScores":
+        """No scores of this answer, and why."""
+        token_ids = torch.tensor(list(sent), dtype=torch.int64)
+        return cls(token_ids, torch.zeros(len(token_ids)), fault=fault)
+
 
 @dataclass
 class Usage:
@@ -80,6 +86,11 @@ class Teacher(ABC):
 
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
+        return {}
+
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        """What it logs of itself since this was last asked: by name, a sum and how many it is of.
+        Their quotient over all ranks is logged as teacher/<name>; the names are the same on all."""
         return {}
 
     def give_up(self) -> None:  # noqa: B027

@@ -40,6 +40,9 @@ class Wrapping(Teacher):
     def learnt(self) -> Mapping[str, Any]:
         return self.inner.learnt()
 
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        return self.inner.measures()
+
     def give_up(self) -> None:
         self.inner.give_up()
 
