@@ -77,6 +77,8 @@ class Teacher(ABC):
     computes_here: bool = True
     """Does it take processor time of this machine to score? A server's does not: its time can be
     spent on rewards."""
+    ends_last: bool = False
+    """Can it read an end token only where that closes the answer?"""
 
     def meet(self, student: Student) -> None:  # noqa: B027
         """Look at the student, once, before `check_tokenizer` and `prepare`."""
@@ -231,7 +233,10 @@ def pad_scores(
 
 
 def faults_of(
-    name: str, scores: Sequence[TokenScores], completion_ids: Sequence[Sequence[int]]
+    name: str,
+    scores: Sequence[TokenScores],
+    completion_ids: Sequence[Sequence[int]],
+    numbers: Sequence[int] | None = None,
 ) -> dict[int, str]:
     """What cannot be right in what a teacher said, by row and in words.
 
@@ -241,13 +246,15 @@ def faults_of(
     Args:
         name: the teacher's.
         completion_ids: what it was sent; an empty answer has nothing to be wrong.
+        numbers: of the rows; None: from 0.
     """
+    numbers = range(len(completion_ids)) if numbers is None else numbers
     if len(scores) != len(completion_ids):
         reason = f"{name} was asked for {len(completion_ids)} answers and scored {len(scores)}"
-        return dict.fromkeys(range(len(completion_ids)), reason)
+        return dict.fromkeys(numbers, reason)
     found = {
         row: fault_of(name, scored, sent, f"in row {row}")
-        for row, (scored, sent) in enumerate(zip(scores, completion_ids, strict=True))
+        for row, scored, sent in zip(numbers, scores, completion_ids, strict=True)
     }
     return {row: reason for row, reason in found.items() if reason is not None}
 

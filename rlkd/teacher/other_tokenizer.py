@@ -38,6 +38,7 @@ class OtherTokenizer(Wrapping):
             raise ValueError(f"{inner.name} has no end token: nothing matches the student's")
         super().__init__(inner)
         self._own = inner.tokenizer
+        self.ends_last = True
         self.name = f"{inner.name}, aligned by text"
         self.end_token_ids = frozenset()  # matched with the student's, whatever its number
         self._single, self._tokens = 0, 0

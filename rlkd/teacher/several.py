@@ -27,6 +27,7 @@ class Several(Teacher):
         )
         self.shares_student = any(t.shares_student for t in self.teachers.values())
         self.computes_here = any(t.computes_here for t in self.teachers.values())
+        self.ends_last = any(t.ends_last for t in self.teachers.values())
         ends = {t.end_token_ids for t in self.teachers.values() if t.end_token_ids}
         self.end_token_ids = frozenset().union(*ends)
 

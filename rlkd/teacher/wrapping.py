@@ -19,6 +19,7 @@ class Wrapping(Teacher):
         self.scores_at = inner.scores_at
         self.shares_student = inner.shares_student
         self.computes_here = inner.computes_here
+        self.ends_last = inner.ends_last
 
     @property
     def usage(self) -> Usage | None:  # pyright: ignore[reportIncompatibleVariableOverride]
