@@ -113,7 +113,7 @@ class Teaching(Asking):
         bad = {row: reason for row, reason in faults.items() if request.answers[row]}
         if not bad:
             return {}
-        where = self._keep(bad, request.rows, request.answers, scores)
+        where = self._keep_bad(bad, request.rows, request.answers, scores)
         logger.warning(
             "step %d: %d of %d answers are left out, their scores cannot be right (all in %s);"
             " the first: %s",
@@ -132,14 +132,14 @@ class Teaching(Asking):
         """The check's `rlkd.teacher.check.Judge`; where overlap is on, on the teacher's thread."""
         every = range(len(request.answers))
         answers, scores = [sent.get(row, ()) for row in every], [said.get(row) for row in every]
-        where = self._keep(bad, request.rows, answers, scores, in_check=True)
+        where = self._keep_bad(bad, request.rows, answers, scores, in_check=True)
         logger.warning(
             "teacher check: %d of %d answers are left out of it, their scores cannot be right (all"
             " in %s); the first: %s", len(bad), len(sent), where, next(iter(bad.values())),
         )  # fmt: skip
         return where
 
-    def _keep(
+    def _keep_bad(
         self,
         bad: Mapping[int, str],
         rows: Sequence[Mapping[str, Any]],
