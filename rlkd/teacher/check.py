@@ -24,8 +24,8 @@ with what else is in their batch. Those of two different answers differ by more.
 Judge = Callable[
     [Mapping[int, str], Mapping[int, Sequence[int]], Mapping[int, TokenScores]], object
 ]
-"""Gets what cannot be right, the tokens that were sent and what was said, each by row; tells where it
-keeps them, or raises."""
+"""Gets what cannot be right, the tokens that were sent and what was said, each by row; tells
+where it keeps them, or raises."""
 
 
 class Doubtful(TeacherError):

@@ -21,8 +21,8 @@ def read_models(reply: Any, name: str) -> list[str]:
         return [str(entry["id"]) for entry in reply["data"]]
     except (KeyError, TypeError) as error:
         raise TeacherError(
-            f"{name} names no models at /v1/models: {_cut(reply)}. It is no OpenAI-compatible server "
-            "such as `vllm serve` starts; check url."
+            f"{name} names no models at /v1/models: {_cut(reply)}. It is no OpenAI-compatible "
+            "server such as `vllm serve` starts; check url."
         ) from error
 
 

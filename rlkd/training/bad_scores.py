@@ -123,8 +123,8 @@ def raise_too_many(name: str, why: str, bad_scores: BadScores) -> None:
     if not path.exists():  # they are other ranks'
         path = path.with_name("bad_scores-rank*.jsonl")
     raise TeacherError(
-        f"{name}: {why}; one of them: {bad_scores.fault.rstrip('.')}. on_bad_scores is mask, which is "
-        "for single answers; what is left would be another run than was asked for. Look at the "
+        f"{name}: {why}; one of them: {bad_scores.fault.rstrip('.')}. on_bad_scores is mask, which "
+        "is for single answers; what is left would be another run than was asked for. Look at the "
         f"answers in {path}, mend the teacher (or what makes answers that it cannot score: their "
         "length, their tokens), and resume the run."
     )

@@ -101,8 +101,8 @@ def check_teacher(
         if teacher is None and given != default:
             raise ValueError(
                 f"{name} is {given!r}, and {title} asks no teacher for scores of what the student "
-                f"samples: it would be ignored. Leave it at {default!r}, or choose an algorithm that "
-                "learns from such scores"
+                f"samples: it would be ignored. Leave it at {default!r}, or choose an algorithm "
+                "that learns from such scores"
             )
 
 
