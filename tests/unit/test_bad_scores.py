@@ -266,9 +266,10 @@ def test_a_fault_in_the_first_check_is_no_doubt(check, student, teacher, prompts
         batch_of(trainer, prompts)
     assert "set the teacher's check to warn" not in str(caught.value)
     (line,) = kept(trainer)
-    assert (line["row"], line["in_check"], line["step"]) == (0, True, 1)
-    assert line["prompt"] == trainer._inputs[0]["prompt"]
-    assert line["completion_ids"] == trainer._sampled_ids[1][0] == line["scored_ids"]
+    # The first one of four different tokens.
+    assert (line["row"], line["in_check"], line["step"]) == (1, True, 1)
+    assert line["prompt"] == trainer._inputs[1]["prompt"]
+    assert line["completion_ids"] == trainer._sampled_ids[1][1] == line["scored_ids"]
 
 
 def kept(trainer):
@@ -296,9 +297,9 @@ def test_mask_goes_on_with_a_check_of_the_sound_ones(student, teacher, prompts, 
     trainer = make(student, taught, prompts, tmp_path, teacher_check="warn")
     batch_of(trainer, prompts)
     answers = trainer._sampled_ids[1]
-    bad = [row for row in (0, 7) if len(set(answers[row])) >= 4]
-    assert bad  # both are long enough to be looked at
-    first, whole = min(bad), len(taught.asked[0])
+    bad = [row for row in (1, 7) if len(set(answers[row])) >= 4]
+    assert bad == [1, 7]  # long enough to be looked at
+    whole = len(taught.asked[0])
     spoilt_ones = [sorted(answers[row]) for row in bad]
 
     taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: sorted(ids) in spoilt_ones)
@@ -313,7 +314,7 @@ def test_mask_goes_on_with_a_check_of_the_sound_ones(student, teacher, prompts, 
     lines = [(line["in_check"], line["row"]) for line in kept(trainer)]
     assert lines == [(True, row) for row in bad] + [(False, row) for row in bad]
     assert (output["completion_mask"].sum(-1) == 0).nonzero().flatten().tolist() == bad
-    assert kept(trainer)[0]["prompt"] == trainer._inputs[first]["prompt"]
+    assert kept(trainer)[0]["prompt"] == trainer._inputs[1]["prompt"]
 
 
 def test_a_fault_of_an_answer_whose_tokens_are_moved_is_kept_as_it_was_sent(
@@ -342,7 +343,7 @@ def test_a_check_without_one_sound_answer_ends_with_the_fault(
     )
     with pytest.raises(
         TeacherError,
-        match=r"no answer of the teacher check has sound scores: .*log-probability of nan in row 0"
+        match=r"no answer of the teacher check has sound scores: .*log-probability of nan in row 1"
         r".*scores: .*rank0\.jsonl\)",
     ):
         batch_of(trainer, prompts)

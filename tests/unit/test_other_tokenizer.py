@@ -123,9 +123,12 @@ def test_the_share_of_single_tokens_is_told_once_through_whatever_is_around_it(s
 
 
 def test_the_share_is_logged_over_the_ranks_by_their_tokens(
-    student, pieces, prompts, tmp_path, monkeypatch
+    student, prompts, tmp_path, monkeypatch
 ):
-    teacher = OtherTokenizer(LocalTeacher.from_pretrained(pieces))
+    pairs = [one + other for one in "abcd;=0123456789" for other in "abcd;=0123456789"]
+    words = [*WORDS[2:], *pairs, "<pad>", "<eos>"]
+    folder = str(make_model(tmp_path / "pairs", seed=5, words=words, pieces=pairs))
+    teacher = OtherTokenizer(LocalTeacher.from_pretrained(folder))
     trainer = Trainer(
         student, reward, arguments(tmp_path), prompts, algorithm=RLAD(), teacher=teacher,
         teacher_check="off", on_bad_scores="mask",
@@ -134,7 +137,8 @@ def test_the_share_is_logged_over_the_ranks_by_their_tokens(
     steps = [line for line in trainer.state.log_history if "loss" in line]
     shares = [line["teacher/single_share"] for line in steps]
     assert len(shares) == 2
-    assert all(0 < share < 1 for share in shares)
+    assert 0 < shares[1] < 1
+    assert shares[1] != teacher.single_share  # of its own step alone
     assert glossary.explain("train/teacher/single_share")
     assert trainer._teacher_measures() == {}  # nothing was scored since
     monkeypatch.setattr(teacher, "measures", lambda: {"single_share": (3, 7)})
