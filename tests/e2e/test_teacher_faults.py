@@ -164,14 +164,14 @@ def test_masked_the_run_goes_on_and_says_how_many(kind, healthy, tmp_path, caplo
 
 
 def test_masked_a_fault_in_the_first_check_is_left_out_of_it(tmp_path, caplog):
-    assert cli.main(words(tmp_path, faulty("nan", tmp_path, at=1, on_bad_scores="mask"))) == 0
+    assert cli.main(words(tmp_path, faulty("some", tmp_path, at=1, on_bad_scores="mask"))) == 0
     run = tmp_path / "x"
-    assert [row["train/teacher/masked_rows"] for row in steps(run)] == [1, 1, 1]
-    kept = lines(run, "bad_scores-rank0.jsonl")
-    # As written, four that are asked for alone, shifted, shuffled; then three batches.
-    assert [row["in_check"] for row in kept].count(False) == 3
-    assert 3 <= [row["in_check"] for row in kept].count(True) <= 7
-    assert "answers are left out of it" in caplog.text
+    masked = sum(row["train/teacher/masked_rows"] for row in steps(run))
+    kept = [row["in_check"] for row in lines(run, "bad_scores-rank0.jsonl")]
+    assert kept == [True] + [False] * int(masked)  # four answers are long enough to be looked at
+    assert masked >= 1
+    assert len(steps(run)) == 3
+    assert "teacher check: 1 of 4 answers are left out of it" in caplog.text
 
 
 @pytest.mark.parametrize(
