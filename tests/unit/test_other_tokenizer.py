@@ -92,7 +92,9 @@ def test_the_check_at_the_start_leaves_end_tokens_where_they_can_be_read():
     end = tokenizer.eos_token_id
     answers = [ids[: ids.index(end) + 1] for ids in answers if end in ids]
     assert len(answers) >= 4
-    for made in (teacher, Routed({"a": teacher, "b": Echoing(teacher)}, "kind")):
+    exact = LocalTeacher.from_pretrained(str(MODELS / "tiny_teacher"))
+    several = Routed({"a": teacher, "b": exact}, "kind")
+    for made in (teacher, Echoing(teacher), several):
         asked = prompts[: len(answers)], answers, 1.0
         report = check_alignment(made, *asked, rows=[{"kind": "a"}] * len(answers))
         assert report is not None
