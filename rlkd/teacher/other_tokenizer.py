@@ -23,6 +23,7 @@ class OtherTokenizer(Wrapping):
     so that a span scores too low, by what the teacher gives other cuts. And the share of a single
     token within a span is a convention: sums over spans are meant, not single tokens. The share of
     tokens that stand alone in their span is `single_share`.
+
     An answer with a special token in its middle is no text: it has a fault, and no scores.
 
     Args:
