@@ -116,7 +116,7 @@ class Trainer(
             handover.hand_over(args, schedule, _TRL_DEFAULTS)
         self.schedule = ScheduleRun(schedule, components, self.gather_rows)
         self.objective = self.schedule.objective
-        handover.check_teacher(schedule, teacher, teacher_check)
+        handover.check_teacher(schedule, teacher, teacher_check, teacher_overlap, on_bad_scores)
         tools = trl.get("tools") or trl.get("environment_factory")
         self.sharding = sharded.sharding_of(args, schedule, teacher, tools)
         before = handover.weights_for_reference_check(model, schedule, trl.get("peft_config"))
@@ -454,6 +454,7 @@ class Trainer(
         if mode == "train":
             steps = max(1, self.state.global_step - self._logged_at)
             found = self.spending.metrics(self._sum_over_ranks) | self._overlap_measures(steps)
+            found |= self._teacher_measures()
             for name, value in found.items():
                 self._metrics[mode][name].append(value)
         super().log(logs, start_time)

@@ -14,16 +14,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def send(self, reply: Any) -> None:
-        """A dictionary as JSON, bytes as they are, a number as that status; None cuts the
-        connection."""
+        """A dictionary as JSON, bytes as they are, a number as that status, a pair as a status and
+        its dictionary; None cuts the connection."""
         if reply is None:
             self.close_connection = True
             return
         if isinstance(reply, int):
             self.send_error(reply)
             return
+        status, reply = reply if isinstance(reply, tuple) else (200, reply)
         data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

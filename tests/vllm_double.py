@@ -17,11 +17,13 @@ class VLLMDouble(Served):
     Args:
         model: answers `prompt_logprobs` at temperature 1.
         misbehave: gets the reply's dictionary and may change it, sleep, or return bytes or a
-            status number instead, or None: the connection is cut.
+            status number instead, a pair of a status and a dictionary, or None: the connection is
+            cut.
     """
 
     def __init__(self, model: Any, misbehave: Callable[[dict], Any] | None = None, port: int = 0):
         self.model, self.misbehave, self.requests = model, misbehave, []
+        self.models: Any = {"data": [{"id": "the-teacher"}]}
         self._lock = threading.Lock()
         super().__init__(self._handler(), port)
 
@@ -40,7 +42,7 @@ class VLLMDouble(Served):
 
         class Answers(Handler):
             def do_GET(self) -> None:
-                self.send({"data": [{"id": "the-teacher"}]})
+                self.send(double.models)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rlkd.config import algorithm as algorithms
 from rlkd.config.messages import mismatch
 from rlkd.config.schema import AlgorithmBlock, ComponentBlock, SettingsBlock, UntilPlateau
+from rlkd.config.teacher import check_unasked
 from rlkd.errors import ConfigError, nearest
 from rlkd.tracking import glossary
 
@@ -73,6 +74,8 @@ def build(config: "RunConfig") -> "Algorithm | Schedule":
             "  found: nothing (null)\n"
             "  do: set teacher.path, or use an algorithm without one (rlkd.algorithms.grpo:GRPO)"
         )
+    if config.teacher is not None and not schedule.needs_teacher:
+        check_unasked(config.teacher, config.algorithm.use)
     try:
         schedule.check(components)
     except ValueError as error:

@@ -131,8 +131,8 @@ class RunConfig(Block):
 
         Raises:
             ConfigError: the reference does not resolve or names no algorithm; an unknown field, a
-                wrong type, a value that the algorithm refuses; it needs a teacher and has none; a
-                phase would never begin.
+                wrong type, a value that the algorithm refuses; it needs a teacher and has none, or
+                asks none and is told how; a phase would never begin.
         """
         return phases.build(self)
 

@@ -53,6 +53,29 @@ def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
         _check_overlap(inner, inner_place)
 
 
+def check_unasked(block: Teacher | OtherTeacher, use: str) -> None:
+    """How a teacher is asked for scores is left alone where nobody asks it: by an algorithm that
+    learns from nothing but what a teacher wrote, or from none.
+
+    Args:
+        block: the run's teacher.
+        use: the algorithm's.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    for name in ("overlap", "on_bad_scores"):
+        given, default = getattr(block, name), type(block).model_fields[name].default
+        if given != default:
+            raise ConfigError(
+                f"teacher.{name}: {use} asks no teacher for scores of what the student samples, so "
+                "this would be ignored.\n"
+                f"  found: {given}\n"
+                f"  do: leave it out ({default}), or use an algorithm that learns from such scores "
+                "(rlkd.algorithms.rlad:RLAD)"
+            )
+
+
 def _check_inner(block: Teacher | OtherTeacher, place: str) -> None:
     """How a teacher is asked is said once, for all that it is made of."""
     for name in ("check", "overlap", "on_bad_scores"):

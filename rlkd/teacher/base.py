@@ -31,6 +31,12 @@ class TokenScores:
     """Why these are no scores of the answer, where the teacher knows it by itself; then the rest
     means nothing."""
 
+    @classmethod
+    def faulty(cls, sent: Sequence[int], fault: str) -> "TokenScores":
+        """No scores of this answer, and why."""
+        token_ids = torch.tensor(list(sent), dtype=torch.int64)
+        return cls(token_ids, torch.zeros(len(token_ids)), fault=fault)
+
 
 @dataclass
 class Usage:
@@ -73,6 +79,8 @@ class Teacher(ABC):
     spent on rewards."""
     begins: bool = False
     """Does `begin` begin anything?"""
+    ends_last: bool = False
+    """Can it read an end token only where that closes the answer?"""
 
     def meet(self, student: Student) -> None:  # noqa: B027
         """Look at the student, once, before `check_tokenizer` and `prepare`."""
@@ -95,6 +103,11 @@ class Teacher(ABC):
             Has it begun?
         """
         return False
+
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        """What it logs of itself since this was last asked: by name, a sum and how many it is of.
+        Their quotient over all ranks is logged as teacher/<name>; the names are the same on all."""
+        return {}
 
     def give_up(self) -> None:  # noqa: B027
         """Called from another thread while it scores: end soon, by whatever error; nobody waits for
@@ -234,7 +247,10 @@ def pad_scores(
 
 
 def faults_of(
-    name: str, scores: Sequence[TokenScores], completion_ids: Sequence[Sequence[int]]
+    name: str,
+    scores: Sequence[TokenScores],
+    completion_ids: Sequence[Sequence[int]],
+    numbers: Sequence[int] | None = None,
 ) -> dict[int, str]:
     """What cannot be right in what a teacher said, by row and in words.
 
@@ -244,13 +260,15 @@ def faults_of(
     Args:
         name: the teacher's.
         completion_ids: what it was sent; an empty answer has nothing to be wrong.
+        numbers: of the rows; None: from 0.
     """
+    numbers = range(len(completion_ids)) if numbers is None else numbers
     if len(scores) != len(completion_ids):
         reason = f"{name} was asked for {len(completion_ids)} answers and scored {len(scores)}"
-        return dict.fromkeys(range(len(completion_ids)), reason)
+        return dict.fromkeys(numbers, reason)
     found = {
         row: fault_of(name, scored, sent, f"in row {row}")
-        for row, (scored, sent) in enumerate(zip(scores, completion_ids, strict=True))
+        for row, scored, sent in zip(numbers, scores, completion_ids, strict=True)
     }
     return {row: reason for row, reason in found.items() if reason is not None}
 

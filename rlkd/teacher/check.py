@@ -1,7 +1,8 @@
 """The self-check at run start: does the teacher score the tokens that it was sent?"""
 
+import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,12 @@ ALONE = 4
 MAX_APART = 0.3
 """Nats per token by which an answer may score otherwise alone than among others: kernels differ
 with what else is in their batch. Those of two different answers differ by more."""
+
+Judge = Callable[
+    [Mapping[int, str], Mapping[int, Sequence[int]], Mapping[int, TokenScores]], object
+]
+"""Gets what cannot be right, the tokens that were sent and what was said, each by row; tells
+where it keeps them, or raises."""
 
 
 class Doubtful(TeacherError):
@@ -41,6 +48,13 @@ class AlignmentReport:
         )
 
 
+def stop(
+    bad: Mapping[int, str], sent: Mapping[int, Sequence[int]], said: Mapping[int, TokenScores]
+) -> None:
+    """The Judge that lets nothing pass."""
+    raise TeacherError(next(iter(bad.values())))
+
+
 def check_alignment(
     teacher: Teacher,
     prompt_ids: Sequence[Sequence[int]],
@@ -48,6 +62,7 @@ def check_alignment(
     temperature: float,
     max_rows: int = 16,
     rows: Sequence[Mapping[str, Any]] | None = None,
+    judge: Judge = stop,
 ) -> AlignmentReport | None:
     """Score some answers as written, some of them once more alone, all with their tokens shifted by
     one, and shuffled.
@@ -57,44 +72,33 @@ def check_alignment(
     of it the tokens scored must be those sent, and every score a number that is at most 0: also
     where no answer has MIN_TOKENS different tokens, when nothing else can be said (None).
 
+    Args:
+        judge: decides on scores that cannot be right: it raises, or these rows are left out.
+
     Raises:
         Doubtful: an answer alone scores more than MAX_APART otherwise; the answers as written do
             not score MIN_MARGIN nats a token above both.
-        TeacherError: scores that cannot be right.
+        TeacherError: scores that cannot be right, by the judge or of all answers looked at.
     """
-    rows = rows if rows is not None else [{}] * len(prompt_ids)
-    written = [
-        (list(prompt), list(completion), row)
-        for prompt, completion, row in zip(prompt_ids, completion_ids, rows, strict=True)
-        if len(completion)
-    ]
-    telling = [each for each in written if len(set(each[1])) >= MIN_TOKENS]
-    looked_at = (telling or written)[:max_rows]
-
-    def ask(answers: Sequence[list[int]], places: Sequence[int]) -> list[TokenScores]:
-        asked = [looked_at[place] for place in places]
-        scores = teacher.score_rows(
-            [row for *_, row in asked], [prompt for prompt, *_ in asked], answers, temperature
-        )
-        for reason in faults_of(teacher.name, scores, answers).values():
-            raise TeacherError(reason)
-        return scores
-
-    every = range(len(looked_at))
-    as_written = [answer for _, answer, _ in looked_at]
+    asking = _Asking(teacher, prompt_ids, temperature, rows, judge)
+    written = {row: list(answer) for row, answer in enumerate(completion_ids) if len(answer)}
+    telling = {row: ids for row, ids in written.items() if len(set(ids)) >= MIN_TOKENS}
+    looked_at = dict(itertools.islice((telling or written).items(), max_rows))
     if not looked_at:
         return None
-    scores = ask(as_written, every)
+    scores = asking.ask(looked_at)
     if not telling:
         return None
-    for place in every[:ALONE]:
-        _compare(teacher.name, place, scores[place], *ask([as_written[place]], [place]))
+    for row in list(scores)[:ALONE]:
+        alone = asking.ask({row: looked_at[row]}, among=looked_at)
+        if row in alone:
+            _compare(teacher.name, row, scores[row], alone[row])
     shuffler = random.Random(0)
+    shifted = asking.moved(looked_at, lambda ids: ids[-1:] + ids[:-1])
+    shuffled = asking.moved(looked_at, lambda ids: shuffler.sample(ids, len(ids)))
     report = AlignmentReport(
-        len(looked_at),
-        written=_mean(scores),
-        shifted=_mean(ask([answer[-1:] + answer[:-1] for answer in as_written], every)),
-        shuffled=_mean(ask([shuffler.sample(a, len(a)) for a in as_written], every)),
+        len(shuffled),
+        *(_mean([by_row[row] for row in shuffled]) for by_row in (scores, shifted, shuffled)),
     )
     if not report.written - max(report.shifted, report.shuffled) >= MIN_MARGIN:
         raise Doubtful(
@@ -104,6 +108,66 @@ def check_alignment(
             "task and the prompt format."
         )
     return report
+
+
+class _Asking:
+    """What is asked in one check, and which rows are left out of it."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        prompt_ids: Sequence[Sequence[int]],
+        temperature: float,
+        rows: Sequence[Mapping[str, Any]] | None,
+        judge: Judge,
+    ) -> None:
+        self._teacher, self._prompt_ids, self._temperature = teacher, prompt_ids, temperature
+        self._rows, self._judge = rows if rows is not None else [{}] * len(prompt_ids), judge
+        self._left_out: dict[int, str] = {}
+        self._kept: object = None
+
+    def ask(
+        self, answers: Mapping[int, list[int]], among: Mapping[int, Any] | None = None
+    ) -> dict[int, TokenScores]:
+        """The sound scores, by row.
+
+        Args:
+            answers: by row.
+            among: the rows that are looked at in all; None: these.
+
+        Raises:
+            TeacherError: the judge says so, or no row is left.
+        """
+        name, asked = self._teacher.name, list(answers)
+        scores = self._teacher.score_rows(
+            [self._rows[row] for row in asked],
+            [list(self._prompt_ids[row]) for row in asked],
+            list(answers.values()),
+            self._temperature,
+        )
+        bad = faults_of(name, scores, list(answers.values()), asked)
+        said = dict(zip(asked, scores, strict=True)) if len(scores) == len(asked) else {}
+        if bad:
+            for row, reason in bad.items():
+                self._left_out.setdefault(row, reason)
+            self._kept = self._judge(bad, answers, said)
+        if self._left_out.keys() >= (answers if among is None else among).keys():
+            where = f" (the answers and their scores: {self._kept})" if self._kept else ""
+            reason = next(iter(self._left_out.values()))
+            raise TeacherError(f"no answer of the teacher check has sound scores: {reason}{where}")
+        return {row: said[row] for row in asked if row not in bad}
+
+    def moved(
+        self, answers: Mapping[int, list[int]], move: Callable[[list[int]], list[int]]
+    ) -> dict[int, TokenScores]:
+        """The same of the answers with their tokens in another order."""
+
+        def with_end(ids: list[int]) -> list[int]:
+            cut = len(ids) - self._teacher.ends_last
+            return move(ids[:cut]) + ids[cut:]
+
+        left = {row: ids for row, ids in answers.items() if row not in self._left_out}
+        return self.ask({row: with_end(ids) for row, ids in left.items()})
 
 
 def _mean(scores: Sequence[TokenScores]) -> float:

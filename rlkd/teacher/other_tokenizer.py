@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from rlkd.teacher.base import Student, TeacherError, TokenScores, fault_of
+from rlkd.teacher.base import Student, TokenScores, fault_of
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.wrapping import Wrapping
 
@@ -24,6 +24,8 @@ class OtherTokenizer(Wrapping):
     token within a span is a convention: sums over spans are meant, not single tokens. The share of
     tokens that stand alone in their span is `single_share`.
 
+    An answer with a special token in its middle is no text: it has a fault, and no scores.
+
     Args:
         inner: a local teacher with its tokenizer.
 
@@ -38,14 +40,22 @@ class OtherTokenizer(Wrapping):
             raise ValueError(f"{inner.name} has no end token: nothing matches the student's")
         super().__init__(inner)
         self._own = inner.tokenizer
+        self.ends_last = True
         self.name = f"{inner.name}, aligned by text"
         self.end_token_ids = frozenset()  # matched with the student's, whatever its number
         self._single, self._tokens = 0, 0
+        self._told = (0, 0)
+        """Of both, what `measures` has given before."""
 
     @property
     def single_share(self) -> float:
         """Share of the tokens scored so far that stood alone in their span, on both sides."""
         return self._single / max(1, self._tokens)
+
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        before, self._told = self._told, (self._single, self._tokens)
+        own = (self._single - before[0], self._tokens - before[1])
+        return {**self.inner.measures(), "single_share": own}
 
     def meet(self, student: Student) -> None:
         super().meet(student)
@@ -61,9 +71,11 @@ class OtherTokenizer(Wrapping):
         completion_ids: Sequence[Sequence[int]],
         temperature: float,
     ) -> list[TokenScores]:
+        faults = [self._unreadable(sent) for sent in completion_ids]
         prompts, answers, spans = [], [], []
-        for row, prompt, sent in zip(rows, prompt_ids, completion_ids, strict=True):
-            text, ends, bounds = self._read(sent)
+        for number, (row, prompt) in enumerate(zip(rows, prompt_ids, strict=True)):
+            # What it cannot read goes to the inner teacher as an answer without a token.
+            text, ends, bounds = self._read(completion_ids[number] if not faults[number] else [])
             own = self._own(text, add_special_tokens=False, return_offsets_mapping=True)
             own_ids = list(own["input_ids"])
             own_bounds = [0, *(end for _, end in own["offset_mapping"])]
@@ -73,10 +85,11 @@ class OtherTokenizer(Wrapping):
         scores = self.inner.score_rows(rows, prompts, answers, temperature)
         found = []
         for row, (sent, (cut, ends)) in enumerate(zip(completion_ids, spans, strict=True)):
-            fault = fault_of(self.inner.name, scores[row], answers[row], f"in row {row}")
+            fault = faults[row] or fault_of(
+                self.inner.name, scores[row], answers[row], f"in row {row}"
+            )
             if fault is not None:
-                token_ids = torch.tensor(list(sent), dtype=torch.int64)
-                found.append(TokenScores(token_ids, torch.zeros(len(sent)), fault=fault))
+                found.append(TokenScores.faulty(sent, fault))
             else:
                 found.append(self._shared_out(sent, cut, ends, scores[row].logp.float().cpu()))
         return found
@@ -91,17 +104,25 @@ class OtherTokenizer(Wrapping):
             written = self._theirs.decode(list(prompt), skip_special_tokens=True)
         return self._own(written)["input_ids"]
 
+    def _without_end(self, sent: Sequence[int]) -> tuple[bool, list[int]]:
+        """Does an end token close the answer, and its other tokens."""
+        ends = bool(len(sent)) and sent[-1] in self._theirs.all_special_ids
+        return ends, list(sent[:-1] if ends else sent)
+
+    def _unreadable(self, sent: Sequence[int]) -> str | None:
+        """Why an answer is no text; None: it is."""
+        _, ids = self._without_end(sent)
+        if not set(self._theirs.all_special_ids).intersection(ids):
+            return None
+        return (
+            f"{self.name}: an answer holds a special token of the student's in its middle "
+            f"({self._theirs.convert_ids_to_tokens(ids)[:16]}…), which is no text"
+        )
+
     def _read(self, sent: Sequence[int]) -> tuple[str, bool, list[int]]:
         """The text of an answer, whether an end token closes it, and where, in characters, its
         other tokens meet: -1 where a token ends within a character."""
-        special = set(self._theirs.all_special_ids)
-        ends = bool(len(sent)) and sent[-1] in special
-        ids = list(sent[:-1] if ends else sent)
-        if special.intersection(ids):
-            raise TeacherError(
-                f"{self.name}: an answer holds a special token of the student's in its middle "
-                f"({self._theirs.convert_ids_to_tokens(ids)[:16]}…), which is no text"
-            )
+        ends, ids = self._without_end(sent)
 
         def decode(part: list[int]) -> str:
             return self._theirs.decode(part, clean_up_tokenization_spaces=False)

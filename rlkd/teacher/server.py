@@ -16,7 +16,7 @@ import torch
 
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, fault_of
 from rlkd.teacher.canary import Canary
-from rlkd.teacher.reply import read_reply
+from rlkd.teacher.reply import SHOWN, read_models, read_reply
 from rlkd.teacher.threads import Threads, result_of
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,17 @@ logger = logging.getLogger(__name__)
 _CANARY_TOKENS = 8
 _Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 """Of a prompt and its answer."""
+_BACK_OFF = tenacity.wait_random_exponential(multiplier=0.5, max=15.0)
+_OF_ONE_REQUEST = (400, 413, 422)
+"""Statuses that refuse what one request holds; any other refuses whoever asks."""
 
 
 class Unreachable(Exception):
     """The server did not answer, or said that it cannot now."""
+
+
+class Refused(TeacherError):
+    """The server refuses what one request holds; it may take another."""
 
 
 class ServerTeacher(Teacher):
@@ -109,13 +116,14 @@ class ServerTeacher(Teacher):
         self._threads = Threads(concurrency, "teacher-request")
         self._begun: dict[_Tokens, list[Future]] = {}
         self._warned, self._given_up = threading.Lock(), threading.Event()
-        self.retries, self._spent = 0, Usage()
+        self.retries, self._spent, self._met = 0, Usage(), False
         self.usage = self._spent
 
     # -- before the first score ---------------------------------------------------------------
 
     def prepare(self, device: torch.device) -> None:
-        served = [entry["id"] for entry in self._ask("GET", "/v1/models")["data"]]
+        served = read_models(self._ask("GET", "/v1/models"), self.name)
+        self._met = True
         if self.model is None and len(served) == 1:
             self.model = served[0]
         if self.model not in served:
@@ -239,7 +247,10 @@ class ServerTeacher(Teacher):
             "prompt_logprobs": 0,
             "add_special_tokens": False,
         }
-        reply = self._ask("POST", "/v1/completions", body)
+        try:
+            reply = self._ask("POST", "/v1/completions", body)
+        except Refused as error:
+            return TokenScores.faulty(answer, str(error))
         return read_reply(reply, len(prompt), answer, self.name)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -247,11 +258,12 @@ class ServerTeacher(Teacher):
         not there.
 
         Raises:
-            TeacherError: it is not there for `patience` seconds, or refuses.
+            Refused: it refuses this request.
+            TeacherError: it is not there for `patience` seconds, or refuses any.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Unreachable),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=15.0),
+            wait=self._pause,
             stop=tenacity.stop_any(
                 tenacity.stop_after_delay(self._patience),
                 tenacity.stop_when_event_set(self._given_up),
@@ -265,10 +277,16 @@ class ServerTeacher(Teacher):
         except Unreachable as error:
             if self._given_up.is_set():
                 raise TeacherError(f"{self.name} is not asked any longer: {error}") from error
+            then = " again and resume" if self._met else ", then start"
             raise TeacherError(
-                f"{self.name} did not answer for {self._patience:g} seconds: {error}. Start it "
-                "again and resume the run; `patience` is how long it is waited for."
+                f"{self.name} did not answer for {self._patience:g} seconds: {error}. Start it"
+                f"{then} the run; `patience` is how long it is waited for."
             ) from error
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until it is asked again: at most what is left of the patience."""
+        left = self._patience - (state.seconds_since_start or 0.0)
+        return max(0.0, min(_BACK_OFF(state), left))
 
     def _ask_once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         try:
@@ -278,8 +296,9 @@ class ServerTeacher(Teacher):
         if reply.status_code in (408, 425, 429) or reply.status_code >= 500:
             raise Unreachable(f"HTTP {reply.status_code} {reply.text[:200]!r}")
         if reply.status_code != 200:
-            raise TeacherError(
-                f"{self.name} refuses {path} with HTTP {reply.status_code}: {reply.text[:500]}"
+            kind = Refused if reply.status_code in _OF_ONE_REQUEST else TeacherError
+            raise kind(
+                f"{self.name} refuses {path} with HTTP {reply.status_code}: {reply.text[:SHOWN]}"
             )
         try:
             return reply.json()

@@ -28,6 +28,7 @@ class Several(Teacher):
         )
         self.shares_student = any(t.shares_student for t in self.teachers.values())
         self.computes_here = any(t.computes_here for t in self.teachers.values())
+        self.ends_last = any(t.ends_last for t in self.teachers.values())
         ends = {t.end_token_ids for t in self.teachers.values() if t.end_token_ids}
         self.end_token_ids = frozenset().union(*ends)
 
@@ -62,6 +63,15 @@ class Several(Teacher):
             for place, teacher in enumerate(self.teachers.values())
             for word, piece in teacher.learnt().items()
         }
+
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        """Of one name, the sums over those that have it."""
+        found: dict[str, tuple[float, float]] = {}
+        for teacher in self.teachers.values():
+            for name, (total, count) in teacher.measures().items():
+                before = found.get(name, (0.0, 0.0))
+                found[name] = (before[0] + total, before[1] + count)
+        return found
 
     def give_up(self) -> None:
         for teacher in self.teachers.values():
@@ -200,12 +210,13 @@ class Mixed(Several):
     def _mixture(
         self, row: int, sent: Sequence[int], said: Mapping[str, TokenScores]
     ) -> TokenScores:
-        token_ids, parts = torch.tensor(list(sent), dtype=torch.int64), []
+        parts = []
         for name, scored in said.items():
             fault = fault_of(name, scored, sent, f"in row {row}")
             if fault is not None:  # of one of them: the mixture is not known
-                return TokenScores(token_ids, torch.zeros(len(sent)), fault=fault)
+                return TokenScores.faulty(sent, fault)
             parts.append(scored.logp.float().cpu() + math.log(self.weights[name]))
+        token_ids = torch.tensor(list(sent), dtype=torch.int64)
         return TokenScores(token_ids, torch.logsumexp(torch.stack(parts), 0))
 
 

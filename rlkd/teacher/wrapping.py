@@ -19,6 +19,7 @@ class Wrapping(Teacher):
         self.scores_at = inner.scores_at
         self.shares_student = inner.shares_student
         self.computes_here = inner.computes_here
+        self.ends_last = inner.ends_last
 
     @property
     def usage(self) -> Usage | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -39,6 +40,9 @@ class Wrapping(Teacher):
 
     def learnt(self) -> Mapping[str, Any]:
         return self.inner.learnt()
+
+    def measures(self) -> Mapping[str, tuple[float, float]]:
+        return self.inner.measures()
 
     def give_up(self) -> None:
         self.inner.give_up()

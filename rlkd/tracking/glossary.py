@@ -336,6 +336,12 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         " they are in bad_scores-rank*.jsonl",
         "count; 0; only with teacher.on_bad_scores mask",
     ),
+    "train/teacher/single_share": (
+        "another tokenizer: share of the tokens scored since the last log, the check at the start "
+        "too, that stand alone in their span of text on both sides, where the score is exact; all "
+        "ranks",
+        "0 to 1; near 1; only with OtherTokenizer",
+    ),
     "train/teacher/impossible_tokens": ("share of tokens to which the teacher gives −inf", "0"),
     "train/teacher/prefers_right": (
         "share of pairs of a right and a wrong answer to one prompt in which the teacher gives the "

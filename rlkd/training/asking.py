@@ -1,6 +1,7 @@
 """How the trainer asks its teacher: on a thread of its own beside other work, or in its turn."""
 
 import dataclasses
+import functools
 import logging
 import time
 import traceback
@@ -184,7 +185,7 @@ class Asking:
         asked = (request.prompts, request.answers, request.temperature)
         try:
             if request.checked:
-                self._check_teacher(teacher, *asked, request.rows)
+                self._check_teacher(teacher, request)
             if not request.scored:
                 return None
             if request.hidden:
@@ -203,11 +204,11 @@ class Asking:
                 f"line {frame.lineno})"
             ) from error
 
-    def _check_teacher(
-        self, teacher: Teacher, prompts: Any, completions: Any, temperature: float, rows: Any
-    ) -> None:
+    def _check_teacher(self, teacher: Teacher, request: Request) -> None:
+        judge = functools.partial(self._this._judge_check, request)
+        asked = (request.prompts, request.answers, request.temperature)
         try:
-            report = check_alignment(teacher, prompts, completions, temperature, rows=rows)
+            report = check_alignment(teacher, *asked, rows=request.rows, judge=judge)
             logger.info("%s", report or "teacher check: no answer was long enough")
         except Doubtful as error:
             if self._teacher_check == "error":

@@ -32,6 +32,8 @@ class BadScores:
         self.folder, self._rank = folder, rank
         self._kept = 0
         self._recent: deque[tuple[int, int]] = deque(maxlen=BATCHES)
+        self.fault = ""
+        """One of theirs: the first of the last batch that had any."""
 
     @property
     def path(self) -> Path:
@@ -45,7 +47,8 @@ class BadScores:
         rows: Sequence[Mapping[str, Any]],
         completion_ids: Sequence[Sequence[int]],
         completions: Sequence[str],
-        scores: Sequence[TokenScores],
+        scores: Sequence[TokenScores | None],
+        in_check: bool = False,
     ) -> str:
         """Write these answers down; returns where, in words.
 
@@ -54,6 +57,7 @@ class BadScores:
             faults: what is wrong, by row.
             completions: the answers' texts.
             scores: what the teacher said; a row of its own for each answer, or none is written.
+            in_check: they were asked for in the check at the start, which moves their tokens about.
         """
         said = scores if len(scores) == len(completion_ids) else [None] * len(completion_ids)
         lines = [
@@ -61,6 +65,7 @@ class BadScores:
                 {
                     "step": step,
                     "row": row,
+                    "in_check": in_check,
                     "reason": reason,
                     "prompt": rows[row].get("prompt"),
                     "completion": completions[row],
@@ -80,13 +85,15 @@ class BadScores:
             return f"{self.path} could not be written ({error})"
         return str(self.path)
 
-    def count(self, bad: int, rows: int) -> str | None:
+    def count(self, bad: int, rows: int, fault: str = "") -> str | None:
         """Count a training batch, over all ranks; returns why the run must end, None: it goes on.
 
         Args:
             bad: answers without sound scores.
             rows: answers that scores were asked for.
+            fault: what is wrong with the first bad one; empty where there is none.
         """
+        self.fault = fault or self.fault
         if rows and bad == rows:
             return f"not one of the {rows} answers of a batch has sound scores"
         self._recent.append((bad, rows))
@@ -101,19 +108,25 @@ class BadScores:
 
     def state(self) -> dict[str, Any]:
         """See rlkd.checkpoints.pieces.Piece."""
-        return {"recent": list(self._recent)}
+        return {"recent": list(self._recent), "fault": self.fault}
 
     def restore(self, state: dict[str, Any]) -> str:
         """See rlkd.checkpoints.pieces.Piece."""
         self._recent = deque((tuple(pair) for pair in state["recent"]), maxlen=BATCHES)
+        self.fault = state.get("fault", "")
         return f"{sum(bad for bad, _ in self._recent)} answers of late without the teacher's scores"
 
 
-def raise_too_many(name: str, why: str, path: Path) -> None:
+def raise_too_many(name: str, why: str, bad_scores: BadScores) -> None:
     """Raises TeacherError."""
+    path = bad_scores.path
+    if not path.exists():  # they are other ranks'
+        path = path.with_name("bad_scores-rank*.jsonl")
     raise TeacherError(
-        f"{name}: {why}. on_bad_scores is mask, which is for single answers; what is left would be "
-        f"another run than was asked for. The answers: {path}"
+        f"{name}: {why}; one of them: {bad_scores.fault.rstrip('.')}. on_bad_scores is mask, which "
+        "is for single answers; what is left would be another run than was asked for. Look at the "
+        f"answers in {path}, mend the teacher (or what makes answers that it cannot score: their "
+        "length, their tokens), and resume the run."
     )
 
 

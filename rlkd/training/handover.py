@@ -76,8 +76,11 @@ def algorithm_of(args: Any) -> GRPO:
     )
 
 
-def check_teacher(schedule: Schedule, teacher: Any, check: str) -> None:
-    """A teacher is given where an algorithm learns from one, and only there."""
+def check_teacher(
+    schedule: Schedule, teacher: Any, check: str, overlap: str, on_bad_scores: str
+) -> None:
+    """A teacher is given where an algorithm learns from one, and only there; so is how it is
+    asked."""
     title = schedule.title
     if schedule.needs_teacher and teacher is None:
         raise ValueError(
@@ -91,6 +94,16 @@ def check_teacher(schedule: Schedule, teacher: Any, check: str) -> None:
         )
     if check not in ("error", "warn", "off"):
         raise ValueError(f"teacher_check is {check!r}; it is error, warn or off")
+    for name, given, default in (
+        ("teacher_overlap", overlap, "auto"),
+        ("on_bad_scores", on_bad_scores, "stop"),
+    ):
+        if teacher is None and given != default:
+            raise ValueError(
+                f"{name} is {given!r}, and {title} asks no teacher for scores of what the student "
+                f"samples: it would be ignored. Leave it at {default!r}, or choose an algorithm "
+                "that learns from such scores"
+            )
 
 
 def refuse_what_would_be_ignored(args: Any) -> None:

@@ -108,23 +108,58 @@ class Teaching(Asking):
         Raises:
             TeacherError: something is, and that ends the run.
         """
-        this, teacher = self._this, cast(Teacher, self.teacher)
+        teacher = cast(Teacher, self.teacher)
         faults = faults_of(teacher.name, scores, request.answers)
         bad = {row: reason for row, reason in faults.items() if request.answers[row]}
         if not bad:
             return {}
-        texts = this._tokenizer.batch_decode(request.answers, skip_special_tokens=False)
-        step = this.state.global_step + 1
-        where = self.bad_scores.keep(step, bad, request.rows, request.answers, texts, scores)
-        reason = next(iter(bad.values()))
-        if not self._masks_bad:
-            raise TeacherError(f"{reason} (the answer and its scores: {where})")
+        where = self._keep_bad(bad, request.rows, request.answers, scores)
         logger.warning(
             "step %d: %d of %d answers are left out, their scores cannot be right (all in %s);"
             " the first: %s",
-            step, len(bad), len(request.answers), where, reason,
+            self._this.state.global_step + 1, len(bad), len(request.answers), where,
+            next(iter(bad.values())),
         )  # fmt: skip
         return bad
+
+    def _judge_check(
+        self,
+        request: Request,
+        bad: Mapping[int, str],
+        sent: Mapping[int, Sequence[int]],
+        said: Mapping[int, TokenScores],
+    ) -> str:
+        """The check's `rlkd.teacher.check.Judge`; where overlap is on, on the teacher's thread."""
+        every = range(len(request.answers))
+        answers, scores = [sent.get(row, ()) for row in every], [said.get(row) for row in every]
+        where = self._keep_bad(bad, request.rows, answers, scores, in_check=True)
+        logger.warning(
+            "teacher check: %d of %d answers are left out of it, their scores cannot be right (all"
+            " in %s); the first: %s", len(bad), len(sent), where, next(iter(bad.values())),
+        )  # fmt: skip
+        return where
+
+    def _keep_bad(
+        self,
+        bad: Mapping[int, str],
+        rows: Sequence[Mapping[str, Any]],
+        answers: Sequence[Sequence[int]],
+        scores: Sequence[TokenScores | None],
+        in_check: bool = False,
+    ) -> str:
+        """Write the bad ones of these answers down; where, in words.
+
+        Raises:
+            TeacherError: they end the run.
+        """
+        this = self._this
+        texts = this._tokenizer.batch_decode(answers, skip_special_tokens=False)
+        step = this.state.global_step + 1
+        where = self.bad_scores.keep(step, bad, rows, answers, texts, scores, in_check)
+        if not self._masks_bad:
+            reason = next(iter(bad.values()))
+            raise TeacherError(f"{reason} (the answer and its scores: {where})")
+        return where
 
     def _mask(self, output: dict[str, Any], bad: Mapping[int, str], rows: int) -> None:
         """Take the rows out of the loss and of every mean over tokens, whole, as TRL takes
@@ -138,9 +173,12 @@ class Teaching(Asking):
         counts = torch.tensor([len(bad), rows], device=device)
         everywhere, asked = (int(x) for x in this._sum_over_ranks(counts).tolist())
         this._metrics[mode]["teacher/masked_rows"].append(float(everywhere))
-        why = self.bad_scores.count(everywhere, asked) if mode == "train" else None
-        if why is not None:
-            raise_too_many(cast(Teacher, self.teacher).name, why, self.bad_scores.path)
+        if mode == "train":
+            # Of any rank: all of them count alike, and end with the same words.
+            first = this.gather_rows(list(bad.values())[:1]) if everywhere else []
+            why = self.bad_scores.count(everywhere, asked, *first[:1])
+            if why is not None:
+                raise_too_many(cast(Teacher, self.teacher).name, why, self.bad_scores)
         if not everywhere:
             return
         for name in ("completion_mask", "tool_mask"):
@@ -150,3 +188,16 @@ class Teaching(Asking):
         if "tool_mask" in output:
             mask_BT = mask_BT * output["tool_mask"]
         output["num_items_in_batch"] = this.accelerator.gather(mask_BT.sum()).sum()
+
+    def _teacher_measures(self) -> dict[str, float]:
+        """What the teacher says of itself, over the ranks. Every rank calls."""
+        this, own = self._this, self.teacher.measures() if self.teacher is not None else {}
+        if not own:
+            return {}
+        pairs = torch.tensor(list(own.values()), dtype=torch.float64).to(this.accelerator.device)
+        totals = this._sum_over_ranks(pairs).tolist()
+        return {
+            f"teacher/{name}": total / count
+            for name, (total, count) in zip(own, totals, strict=True)
+            if count
+        }

@@ -336,7 +336,7 @@ def above_zero(entries):
         (edited(lambda entries: entries.pop()), "scored .* tokens where"),
         (edited(lambda entries: entries.insert(0, None)), "added or dropped some"),
         (edited(other_token), "scored other tokens than were sent"),
-        (edited(without_number), "log-probability of nan"),
+        (edited(without_number), "sent None as the log-probability of token 2 .* is no number"),
         (edited(above_zero), "log-probability of 0.5"),
         (slow(1.0), "did not answer for 1 seconds: ReadTimeout"),
     ],

@@ -50,6 +50,10 @@ FAULTS: dict[str, Callable[[Scores], Scores]] = {
     "permuted": lambda scores: scores[1:] + scores[:1],
     "all_nan": lambda scores: [TokenScores(s.token_ids, s.logp * math.nan) for s in scores],
     "most_nan": lambda scores: [scores[0], *FAULTS["all_nan"](scores[1:])],
+    "some": lambda scores: [
+        TokenScores(s.token_ids, s.logp * math.nan) if s.token_ids.sum() % 7 == 0 else s
+        for s in scores
+    ],
     "raises": _raise,
     "hangs": _hang,
     "none": lambda scores: scores,

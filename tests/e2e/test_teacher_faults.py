@@ -125,6 +125,9 @@ def test_a_teacher_that_is_wrong_from_the_start_trains_nothing(tmp_path, capsys)
     assert cli.main(words(tmp_path, faulty("nan", tmp_path, at=1))) == 2
     said = capsys.readouterr().err
     assert "teacher: a faulty teacher gave a log-probability of nan" in said
+    assert re.search(SAVED, said)
+    (line,) = lines(tmp_path / "x", "bad_scores-rank0.jsonl")
+    assert (line["step"], line["in_check"]) == (1, True)
     assert steps(tmp_path / "x") == []
 
 
@@ -160,6 +163,17 @@ def test_masked_the_run_goes_on_and_says_how_many(kind, healthy, tmp_path, caplo
     assert all(row["train/loss"] == row["train/loss"] for row in steps(run))
 
 
+def test_masked_a_fault_in_the_first_check_is_left_out_of_it(tmp_path, caplog):
+    assert cli.main(words(tmp_path, faulty("some", tmp_path, at=1, on_bad_scores="mask"))) == 0
+    run = tmp_path / "x"
+    masked = sum(row["train/teacher/masked_rows"] for row in steps(run))
+    kept = [row["in_check"] for row in lines(run, "bad_scores-rank0.jsonl")]
+    assert kept == [True] + [False] * int(masked)  # four answers are long enough to be looked at
+    assert masked >= 1
+    assert len(steps(run)) == 3
+    assert "teacher check: 1 of 4 answers are left out of it" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -173,7 +187,8 @@ def test_a_run_that_would_learn_from_next_to_nothing_stops(kind, message, tmp_pa
     assert cli.main(words(tmp_path, teacher)) == 3
     said = capsys.readouterr().err
     assert message in said
-    assert "bad_scores-rank0.jsonl" in said
+    assert re.search(r"; one of them: a faulty teacher (gave|was asked for 16)", said), said
+    assert re.search(r"Look at the answers in .*bad_scores-rank0\.jsonl, mend the teacher", said)
     (tmp_path / "mended").touch()
     assert cli.main(["train", str(tmp_path / "x"), "--resume"]) == 0
 
@@ -241,6 +256,21 @@ def one_short(reply):
     return reply
 
 
+def refuse_once():
+    """The first answer, for its length; the canary has 8 tokens."""
+    once = threading.Lock()
+
+    def refuse(reply):
+        longer = len(reply["choices"][0]["prompt_logprobs"]) > 8
+        return (
+            (400, {"message": "longer than max_model_len"})
+            if longer and once.acquire(blocking=False)
+            else reply
+        )
+
+    return refuse
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -251,8 +281,9 @@ def one_short(reply):
         (lambda reply: 404, "refuses /v1/completions with HTTP 404"),
         (other_tokens, "scored other tokens than were sent"),
         (one_short, "added or dropped some"),
+        (refuse_once(), 'HTTP 400: {"message": "longer than max_model_len"} (the answer and its'),
     ],
-    ids=["500", "cut", "html", "hangs", "refuses", "stale", "too few"],
+    ids=["500", "cut", "html", "hangs", "refuses", "stale", "too few", "too long"],
 )
 def test_a_server_that_stays_wrong_stops_the_run(
     change, message, double, well_served, tmp_path, capsys
@@ -266,6 +297,16 @@ def test_a_server_that_stays_wrong_stops_the_run(
     double.misbehave = None
     assert cli.main(["train", str(run), "--resume"]) == 0
     assert same_weights(run, well_served)
+
+
+def test_masked_an_answer_that_a_server_refuses_is_left_out(double, well_served, tmp_path):
+    run = tmp_path / "x"
+    from_step_2(double, run, refuse_once())
+    assert cli.main(words(tmp_path, served(double, on_bad_scores="mask"))) == 0
+    assert [row["train/teacher/masked_rows"] for row in steps(run)] == [0, 1, 0]
+    (line,) = lines(run, "bad_scores-rank0.jsonl")
+    assert "longer than max_model_len" in line["reason"]
+    assert not same_weights(run, well_served)
 
 
 def test_ctrl_c_does_not_wait_for_a_server_that_hangs(double, tmp_path):

@@ -357,3 +357,10 @@ def test_rows_are_shown_to_the_teacher_as_they_were(student, prompts, tmp_path):
     trainer.reward_funcs[0] = changing
     trainer.train()
     assert seen == ["kept"] * 16
+
+
+@pytest.mark.parametrize("name", ["teacher_overlap", "on_bad_scores"])
+def test_how_a_teacher_is_asked_is_refused_where_there_is_none(name, student, prompts, tmp_path):
+    given = {"teacher_overlap": "on", "on_bad_scores": "mask"}[name]
+    with pytest.raises(ValueError, match=f"{name} is '{given}', and DAPO asks no teacher"):
+        Trainer(student, reward, arguments(tmp_path), prompts, algorithm=DAPO(), **{name: given})

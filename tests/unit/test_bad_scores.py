@@ -12,7 +12,8 @@ from rlkd.teacher.base import TeacherError, TokenScores, faults_of
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.several import Mixed
-from rlkd.training.bad_scores import BATCHES, KEPT, BadScores
+from rlkd.teacher.wrapping import Wrapping
+from rlkd.training.bad_scores import BATCHES, KEPT, BadScores, raise_too_many
 from tests.parity.test_trl import arguments, reward
 
 
@@ -256,8 +257,128 @@ def test_a_teacher_that_returns_nothing_is_named(student, teacher, prompts, tmp_
 
 @pytest.mark.parametrize("check", ["error", "warn"])
 def test_a_fault_in_the_first_check_is_no_doubt(check, student, teacher, prompts, tmp_path):
-    """Nothing that `warn` would go on with."""
-    trainer = make(student, spoilt(teacher, rows=(0,)), prompts, tmp_path, teacher_check=check)
-    with pytest.raises(TeacherError, match="log-probability of nan") as caught:
+    """Nothing that `warn` would go on with; kept in the file as later on."""
+    taught, ways = spoilt(teacher, rows=(0,)), {"teacher_check": check, "on_bad_scores": "stop"}
+    trainer = make(student, taught, prompts, tmp_path, **ways)
+    with pytest.raises(
+        TeacherError, match=r"log-probability of nan.* scores: .*rank0\.jsonl\)"
+    ) as caught:
         batch_of(trainer, prompts)
     assert "set the teacher's check to warn" not in str(caught.value)
+    (line,) = kept(trainer)
+    # The first one of four different tokens.
+    assert (line["row"], line["in_check"], line["step"]) == (1, True, 1)
+    assert line["prompt"] == trainer._inputs[1]["prompt"]
+    assert line["completion_ids"] == trainer._sampled_ids[1][1] == line["scored_ids"]
+
+
+def kept(trainer):
+    return [json.loads(line) for line in trainer.bad_scores.path.read_text().splitlines()]
+
+
+class Peculiar(Wrapping):
+    """Has no scores for some answers, whatever order their tokens are in."""
+
+    def __init__(self, inner, poison):
+        super().__init__(inner)
+        self.poison, self.asked = poison, []
+
+    def score_rows(self, rows, prompt_ids, completion_ids, temperature):
+        self.asked.append([list(ids) for ids in completion_ids])
+        scores = super().score_rows(rows, prompt_ids, completion_ids, temperature)
+        return [
+            TokenScores(s.token_ids, s.logp * math.nan) if self.poison(ids) else s
+            for s, ids in zip(scores, completion_ids, strict=True)
+        ]
+
+
+def test_mask_goes_on_with_a_check_of_the_sound_ones(student, teacher, prompts, tmp_path, caplog):
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: False)
+    trainer = make(student, taught, prompts, tmp_path, teacher_check="warn")
+    batch_of(trainer, prompts)
+    answers = trainer._sampled_ids[1]
+    bad = [row for row in (1, 7) if len(set(answers[row])) >= 4]
+    assert bad == [1, 7]  # long enough to be looked at
+    whole = len(taught.asked[0])
+    spoilt_ones = [sorted(answers[row]) for row in bad]
+
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: sorted(ids) in spoilt_ones)
+    trainer = make(student, taught, prompts, tmp_path / "bad", teacher_check="warn")
+    output = batch_of(trainer, prompts)
+    assert len(taught.asked[0]) == whole
+    for moved in taught.asked[5:7]:  # after four that are asked for alone
+        assert [sorted(ids) for ids in moved].count(spoilt_ones[0]) == 0
+        assert len(moved) == whole - len(bad)
+    assert f"teacher check: {len(bad)} of {whole} answers are left out of it" in caplog.text
+    assert "log-probability of nan in row 7" in kept(trainer)[-1]["reason"]
+    lines = [(line["in_check"], line["row"]) for line in kept(trainer)]
+    assert lines == [(True, row) for row in bad] + [(False, row) for row in bad]
+    assert (output["completion_mask"].sum(-1) == 0).nonzero().flatten().tolist() == bad
+    assert kept(trainer)[0]["prompt"] == trainer._inputs[1]["prompt"]
+
+
+def test_a_fault_of_an_answer_whose_tokens_are_moved_is_kept_as_it_was_sent(
+    student, teacher, prompts, tmp_path
+):
+    sound = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: False)
+    batch_of(make(student, sound, prompts, tmp_path, teacher_check="warn"), prompts)
+    moved = sound.asked[5][0]
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: ids == moved)
+    trainer = make(student, taught, prompts, tmp_path / "bad", teacher_check="warn")
+    batch_of(trainer, prompts)
+    (line,) = kept(trainer)
+    assert line["completion_ids"] == line["scored_ids"] == moved
+    assert line["completion"] == trainer._tokenizer.decode(moved)
+    assert trainer._metrics["train"]["teacher/masked_rows"] == [0.0]
+    assert len(taught.asked[6]) == len(taught.asked[5]) - 1
+
+
+@pytest.mark.parametrize("overlap", ["on", "off"])
+def test_a_check_without_one_sound_answer_ends_with_the_fault(
+    overlap, student, teacher, prompts, tmp_path
+):
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: True)
+    trainer = make(
+        student, taught, prompts, tmp_path, teacher_check="warn", teacher_overlap=overlap
+    )
+    with pytest.raises(
+        TeacherError,
+        match=r"no answer of the teacher check has sound scores: .*log-probability of nan in row 1"
+        r".*scores: .*rank0\.jsonl\)",
+    ):
+        batch_of(trainer, prompts)
+    assert all(line["in_check"] for line in kept(trainer))
+
+
+def test_the_end_names_a_fault_and_what_to_do(student, teacher, prompts, tmp_path):
+    trainer = make(student, spoilt(teacher, rows=range(6)), prompts, tmp_path)
+    trainer.bad_scores.count(15, 16)
+    trainer.bad_scores.count(0, 16)
+    with pytest.raises(
+        TeacherError,
+        match=r"21 of the last 48 answers .*; one of them: .*log-probability of nan in row 0.*"
+        r"on_bad_scores is mask.*Look at the answers in .*rank0\.jsonl, mend the teacher .*resume",
+    ):
+        batch_of(trainer, prompts)
+
+
+def test_what_another_rank_found_is_told_too(tmp_path):
+    counter = BadScores(tmp_path, 1)
+    why = counter.count(4, 4, "of rank 0.")
+    with pytest.raises(
+        TeacherError, match=r"one of them: of rank 0\. on_bad_scores .*rank\*\.jsonl"
+    ):
+        raise_too_many("t", str(why), counter)
+    after = BadScores(tmp_path, 1)
+    after.restore(counter.state())
+    assert after.fault == "of rank 0."
+
+
+def test_all_ranks_remember_the_same_fault(student, teacher, prompts, tmp_path, monkeypatch):
+    """Also one without a bad answer of its own."""
+    trainer = make(student, spoilt(teacher), prompts, tmp_path)
+    trainer.model.train()
+    monkeypatch.setattr(trainer, "_sum_over_ranks", lambda mine: mine + torch.tensor([1, 4]))
+    monkeypatch.setattr(trainer, "gather_rows", lambda rows: [*rows, "of rank 1"])
+    trainer._mask({"completion_mask": torch.ones(4, 3)}, {}, 4)
+    assert trainer.bad_scores.fault == "of rank 1"

@@ -166,3 +166,23 @@ def test_the_help_of_both_blocks_says_it():
     text = describe_fields()
     for name in ("check", "overlap", "on_bad_scores"):
         assert text.count(f"  teacher.{name}: one of ") == 2
+
+
+@pytest.mark.parametrize("word", ["overlap=on", "on_bad_scores=mask"])
+@pytest.mark.parametrize("name", ["luffy", "sft_kd"])
+def test_how_a_teacher_is_asked_is_not_said_where_nobody_asks_it(name, word):
+    key, value = word.split("=")
+    config = configs.load(f"configs/{name}.yaml", [f"--teacher.{word}"])
+    with pytest.raises(ConfigError) as error:
+        config.build_algorithm()
+    said = str(error.value)
+    assert f"teacher.{key}: rlkd.algorithms.{name}:" in said
+    assert "this would be ignored" in said
+    assert f"found: {value}" in said
+    assert "do: leave it out" in said
+    own = {"overlap": "auto", "on_bad_scores": "stop"}[key]
+    configs.load(f"configs/{name}.yaml", [f"--teacher.{key}={own}"]).build_algorithm()
+    then = "--then=[{use: 'rlkd.algorithms.rlad:RLAD'}]"
+    configs.load(
+        f"configs/{name}.yaml", [f"--teacher.{word}", then, "--algorithm.until=2"]
+    ).build_algorithm()

@@ -70,9 +70,10 @@ class Asked(Block):
     numbers are the same."""
     on_bad_scores: Literal["stop", "mask"] = "stop"
     """What scores do that cannot be right: NaN, above 0, -inf for a whole answer, missing, of other
-    tokens. `stop` ends the run; `mask` takes such answers whole out of the loss, but for a batch
-    without a good one, or more than a quarter of the answers of 5 batches. Either way they are kept
-    in bad_scores-rank*.jsonl in the run's folder."""
+    tokens, or an answer that a server refuses (too long for it). `stop` ends the run; `mask` takes
+    such answers whole out of the loss, but for a batch without a good one, or more than a quarter
+    of the answers of 5 batches. Either way they are kept in bad_scores-rank*.jsonl in the run's
+    folder."""
 
 
 class Teacher(Asked, FrozenModel):
