@@ -159,6 +159,18 @@ class DistributionTeacher(Teacher, ABC):
         """As `score`, with `hidden_TH` beside each row's scores, of the same forward pass."""
 
 
+def refuse_empty_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Raises:
+    TeacherError: nothing predicts the first token of an answer.
+    """
+    for number, prompt in enumerate(prompt_ids):
+        if len(prompt) == 0:
+            raise TeacherError(
+                f"row {number} has an empty prompt: nothing predicts the first token of its answer."
+                " Give the tokenizer a BOS token, or the row a prompt."
+            )
+
+
 def score_padded(
     teacher: Teacher,
     prompt_ids: Sequence[Sequence[int]],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlkd.checkpoints.manifest import CheckpointError
-from rlkd.teacher.base import Student, TeacherError, TokenScores
+from rlkd.teacher.base import Student, TeacherError
 from rlkd.teacher.local import LocalTeacher
 
 
@@ -51,16 +51,14 @@ class InnerTeacher(LocalTeacher):
     def prepare(self, device: torch.device) -> None:
         return None  # the student is where it must be
 
-    @torch.no_grad()
-    def _score_packed(
-        self, rows: list[tuple[list[int], list[int]]], temperature: float, keep_hidden: bool
-    ) -> list[TokenScores]:
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
         training = self.model.training
         self.model.eval()
         self._scoring = True
         try:
             with self._weights():
-                return super()._score_packed(rows, temperature, keep_hidden)
+                yield
         finally:
             self._scoring = False
             self.model.train(training)

@@ -13,7 +13,14 @@ import httpx
 import tenacity
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.base import (
+    Teacher,
+    TeacherError,
+    TokenScores,
+    Usage,
+    fault_of,
+    refuse_empty_prompts,
+)
 from rlkd.teacher.canary import Canary
 from rlkd.teacher.reply import read_reply
 from rlkd.teacher.threads import Threads, result_of
@@ -145,12 +152,7 @@ class ServerTeacher(Teacher):
     ) -> list[TokenScores]:
         if temperature not in self.scores_at:
             raise TeacherError(f"{self.name} scores at temperature 1, not at {temperature:g}")
-        for number, prompt in enumerate(prompt_ids):
-            if len(prompt) == 0:
-                raise TeacherError(
-                    f"row {number} has an empty prompt: nothing predicts the first token of its "
-                    "answer. Give the tokenizer a BOS token, or the row a prompt."
-                )
+        refuse_empty_prompts(prompt_ids)
         self._given_up.clear()
         self._canary.hear()
         # Longest first: the last to come back is then a short one.
