@@ -19,13 +19,14 @@ from rlkd.teacher.base import (
 )
 from rlkd.teacher.batches import Row
 from rlkd.teacher.counting import Counting
+from rlkd.teacher.frozen import Frozen
 from rlkd.teacher.heads import CheckedHead, head_settings
 from rlkd.teacher.packed import PaddingFree
 from rlkd.teacher.quantized import MOVES_BY_ITSELF
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
-class LocalTeacher(PaddingFree, CheckedHead, Counting, DistributionTeacher):
+class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeacher):
     """A frozen causal language model, in evaluation mode and in its own dtype.
 
     Rows are stripped of padding, sorted by length and packed into forwards of at most
@@ -72,6 +73,7 @@ class LocalTeacher(PaddingFree, CheckedHead, Counting, DistributionTeacher):
         self._start_packing(padding_free, shared_prompts)
         path = model.config._name_or_path
         self.name = f"teacher {path or type(model).__name__}"
+        self.held_in = f"the folder {path}" if path else "what it was made from"
         self.tokenizer = tokenizer if tokenizer is not None else loading.tokenizer_of(model)
         self.end_token_ids = end_token_ids(model, self.tokenizer)
         self._take(model.eval().requires_grad_(False))

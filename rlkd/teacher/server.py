@@ -28,6 +28,10 @@ from rlkd.teacher.threads import Threads, result_of
 logger = logging.getLogger(__name__)
 
 _CANARY_TOKENS = 8
+_BLAME = (
+    "another model, or another setting of the server, has taken its place. Serve the model that "
+    "the run began with and resume, or begin a new run."
+)
 
 
 class Unreachable(Exception):
@@ -106,7 +110,7 @@ class ServerTeacher(Teacher):
         self.url = url.rstrip("/").removesuffix("/v1")
         self.name = f"teacher at {_shown(self.url)}"
         self._tokenizer_path, self._patience = tokenizer, patience
-        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing)
+        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing, _BLAME)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
         self._threads = Threads(concurrency, "teacher-request")
