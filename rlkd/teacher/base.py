@@ -79,7 +79,8 @@ class Teacher(ABC):
         """Called on every rank when the student has made optimiser step number `step`."""
 
     def learnt(self) -> Mapping[str, Any]:
-        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
+        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The
+        main rank's holds for all, unless the piece has a `per_rank` that is true."""
         return {}
 
     def give_up(self) -> None:  # noqa: B027

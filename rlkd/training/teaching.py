@@ -62,7 +62,8 @@ class Teaching(Asking):
             return
         this.add_callback(FollowsStudent(self.teacher))
         for name, piece in self.teacher.learnt().items():
-            this.pieces.add(f"teacher_{name}", piece)
+            each = getattr(piece, "per_rank", False)
+            this.pieces.add(f"teacher_{name}", piece, per_rank=each)
 
     def _attach(self, teacher: Teacher | PreTrainedModel | str | None) -> Teacher | None:
         if teacher is None:
