@@ -52,6 +52,8 @@ class Student:
     """A transformers tokenizer."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """As training hands them to the chat template."""
+    prompts: Sequence[Any] = ()
+    """The first of the training data, texts or chats; none where they are streamed."""
 
 
 class Teacher(ABC):
@@ -81,6 +83,11 @@ class Teacher(ABC):
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The
         main rank's holds for all, unless the piece has a `per_rank` that is true."""
+        return {}
+
+    def readers(self) -> Mapping[str, Any]:
+        """Tokenizers, by a name each, of the models that read prompts as the student's template
+        writes them, where they are known. Asked for after `check_tokenizer`."""
         return {}
 
     def give_up(self) -> None:  # noqa: B027

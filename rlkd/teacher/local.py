@@ -1,6 +1,6 @@
 """A frozen model beside the student: scores sampled tokens in chunks, never a (B, T, V) tensor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -168,6 +168,9 @@ class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeach
                 f"{self.name} numbers its tokens differently from the student: {difference}. Its "
                 "scores would be those of other words. Take a teacher of the same family."
             )
+
+    def readers(self) -> Mapping[str, Any]:
+        return {} if self.tokenizer is None else {self.name: self.tokenizer}
 
     def head(self) -> Head:
         return Head(

@@ -64,6 +64,8 @@ class ServerTeacher(Teacher):
 
     scores_at: frozenset[float] = frozenset({1.0})
     computes_here = False
+    _own: Any = None
+    """Its tokenizer, where one is named."""
 
     def __init__(
         self,
@@ -134,8 +136,8 @@ class ServerTeacher(Teacher):
         from rlkd.teacher.tokens import describe_difference
 
         if self._tokenizer_path is not None:
-            own = AutoTokenizer.from_pretrained(self._tokenizer_path)
-            difference = describe_difference(tokenizer.get_vocab(), own.get_vocab())
+            self._own = AutoTokenizer.from_pretrained(self._tokenizer_path)
+            difference = describe_difference(tokenizer.get_vocab(), self._own.get_vocab())
             if difference:
                 raise TeacherError(
                     f"{self.name} numbers its tokens differently from the student: {difference}. "
@@ -145,6 +147,9 @@ class ServerTeacher(Teacher):
         ids = sorted(tokenizer.get_vocab().values())
         stride = max(1, len(ids) // _CANARY_TOKENS)
         self._canary_ids = ids[::stride][:_CANARY_TOKENS]
+
+    def readers(self) -> Mapping[str, Any]:
+        return {} if self._own is None else {self.name: self._own}
 
     # -- scores -------------------------------------------------------------------------------
 

@@ -40,6 +40,9 @@ class Wrapping(Teacher):
     def learnt(self) -> Mapping[str, Any]:
         return self.inner.learnt()
 
+    def readers(self) -> Mapping[str, Any]:
+        return self.inner.readers()
+
     def give_up(self) -> None:
         self.inner.give_up()
 
