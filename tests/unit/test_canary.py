@@ -1,5 +1,6 @@
 """What a checkpoint holds of a teacher that does not change, and what it makes of another one."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -11,7 +12,7 @@ from rlkd.checkpoints.manifest import CheckpointError
 from rlkd.teacher.base import Student
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.canary import Canary, tokens_of
-from rlkd.teacher.inner import AdapterOff, SelfTeacher
+from rlkd.teacher.inner import AdapterOff, InnerTeacher, SelfTeacher
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.other_tokenizer import OtherTokenizer
 from rlkd.teacher.privileged import Privileged
@@ -121,7 +122,7 @@ def test_a_teacher_without_one_good_score_is_the_same_later_on(student):
 
 
 def test_no_number_of_scores_is_another_ones():
-    said = [torch.tensor([-1.0, -torch.inf]), torch.tensor([-1.0])]
+    said = [torch.tensor([-1.0, -1.0]), torch.tensor([-1.0])]
     canary = Canary("t", lambda: said.pop(0), "look there")
     canary.look()
     with pytest.raises(Exception, match="otherwise than at the start"):
@@ -151,6 +152,16 @@ def test_what_moves_by_design_has_none_and_what_is_around_a_frozen_one_has_its(s
         off = AdapterOff()
         off.meet(Student(adapted(student, bias), tokenizer))
         assert set(off.learnt()) == words
+
+
+def test_a_teacher_inside_the_student_has_none(student):
+    class Own(InnerTeacher):
+        def _weights(self):
+            return contextlib.nullcontext()
+
+    made = Own()
+    made.meet(Student(AutoModelForCausalLM.from_pretrained(student), None))
+    assert made.learnt() == {}
 
 
 def test_adapters_may_move_and_what_they_stand_on_may_not(student, teacher):
