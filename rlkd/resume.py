@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rlkd import folder as folders
 from rlkd.checkpoints import carried, manifest
 from rlkd.checkpoints.manifest import Checkpoint, CheckpointError
 from rlkd.config import ConfigError, RunConfig
+from rlkd.config.teacher import places_of_teachers
 from rlkd.tracking.metrics_file import discarded
 from rlkd.tracking.store import discard_after
 
@@ -21,14 +22,16 @@ FREE = (
     "run.first_batch", "run.stacks_after_s", "run.abort_after_s",
     "eval.every", "eval.at_start", "eval.batch_size", "eval.patience", "tracking",
     "rewards.*.deadline_s", "rewards.*.memory_gb", "rewards.*.max_fault_share",
-    "teacher.chunk_tokens", "teacher.check", "teacher.overlap", "teacher.on_bad_scores",
-    # A server that moved; its canary is in the checkpoint.
-    "teacher.url", "teacher.timeout", "teacher.patience", "teacher.concurrency",
-    "teacher.canary_every", "teacher.api_key_env",
     "generation.server_url", "generation.server_wait_s", "generation.group_port",
     "generation.memory_share", "generation.sleep",
 )  # fmt: skip
 """Keys that a resumed run may change: they touch neither what is learnt nor what is measured."""
+FREE_OF_TEACHERS = (
+    "chunk_tokens", "check", "overlap", "on_bad_scores",
+    # A server that moved; its canary is in the checkpoint.
+    "url", "timeout", "patience", "concurrency", "canary_every", "api_key_env",
+)  # fmt: skip
+"""The same in the block of the teacher, and in those of the teachers inside it."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +223,21 @@ def _differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
     was, now = (_flat(config.model_dump(mode="json")) for config in (old, new))
     keys = sorted(was.keys() | now.keys())
     differing = {key: (was.get(key), now.get(key)) for key in keys if was.get(key) != now.get(key)}
-    return {key: values for key, values in differing.items() if not _is_free(key)}
+    free = [*FREE, *_free_of_teachers(old, new)]
+    return {key: values for key, values in differing.items() if not _is_free(key, free)}
 
 
-def _is_free(key: str) -> bool:
+def _free_of_teachers(old: RunConfig, new: RunConfig) -> list[str]:
+    # By what is a block: a teacher may be called url, and have a weight by that name.
+    was, now = (
+        set(places_of_teachers(config.teacher) if config.teacher else ()) for config in (old, new)
+    )
+    return [f"{place}.{name}" for place in was & now for name in FREE_OF_TEACHERS]
+
+
+def _is_free(key: str, frees: Iterable[str]) -> bool:
     parts = key.split(".")
-    for free in FREE:
+    for free in frees:
         wanted = free.split(".")
         head = parts[: len(wanted)]
         if len(head) == len(wanted) and all(

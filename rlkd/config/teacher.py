@@ -106,6 +106,22 @@ def teacher_classes(
     return [_class(block.use, place), *inner]
 
 
+def places_of_teachers(block: Teacher | OtherTeacher, place: str = "teacher") -> list[str]:
+    """The dotted place of a block, and those of the teachers inside it, at any depth.
+
+    Raises:
+        ConfigError: one of them is no teacher's block.
+    """
+    if isinstance(block, Teacher):
+        return [place]
+    inner = [
+        found
+        for at, part in _parts(block.settings, place).items()
+        for found in places_of_teachers(part, at)
+    ]
+    return [place, *inner]
+
+
 def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "base.Teacher":
     """The teacher of a block, and those inside it.
 

@@ -12,7 +12,10 @@ from rlkd.doctor.finding import Finding
 from rlkd.door import check_at_door, check_prompts
 from rlkd.geometry import geometry
 from rlkd.planning import plan as planning
+from rlkd.teacher.template import difference_of_templates
 from rlkd.teacher.tokens import describe_difference, end_token_ids
+
+_SEEN_PROMPTS = 8
 
 
 def look(config: RunConfig, world_size: int) -> list[Finding]:
@@ -31,6 +34,7 @@ def look(config: RunConfig, world_size: int) -> list[Finding]:
             found += _lengths(config, student, rows)
         if student is not None and teacher is not None and config.local_teacher is not None:
             found += _tokens(student, teacher, config.local_teacher.path)
+            found += _chats(config, student, teacher, rows[:_SEEN_PROMPTS])
         return [*found, *_format(config)]
     finally:
         sys.dont_write_bytecode = before
@@ -182,6 +186,16 @@ def _ends(config: RunConfig, student: Any, teacher: Any | None) -> list[Finding]
             )
         )
     return found
+
+
+def _chats(config: RunConfig, student: Any, teacher: Any, rows: list[Row]) -> list[Finding]:
+    """Are chats written as the teacher was trained to read them?"""
+    prompts, settings = [row["prompt"] for row in rows], config.model.chat_template_kwargs
+    difference = difference_of_templates(student, teacher, prompts, settings)
+    if not difference:
+        return []
+    text = f"the teacher's chat template is not the student's: {difference}"
+    return [Finding("warning", text, "a student with the teacher's template, from the start")]
 
 
 def _end_tokens(path: str, tokenizer: Any) -> frozenset[int]:

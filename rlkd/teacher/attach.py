@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from rlkd.teacher.base import Student, Teacher
 from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.template import difference_of_templates
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ def attach(
 ) -> Teacher:
     """A teacher that can score this student, ready on `device`.
 
-    Warns where teacher and student end an answer with different tokens.
+    Warns where teacher and student end an answer with different tokens, or write chats in
+    different formats.
 
     Args:
         teacher: a Teacher, a model, or the path of one.
@@ -48,6 +50,19 @@ def attach(
             teacher.name,
             tokenizer.convert_ids_to_tokens(known),
         )
+    for name, own in teacher.readers().items():
+        difference = difference_of_templates(
+            tokenizer, own, student.prompts, student.chat_template_kwargs
+        )
+        if difference:
+            logger.warning(
+                "The prompts are chats, and %s has a chat template other than the student's: %s. "
+                "It is sent what the student's writes, in a format that it was not trained on, and "
+                "may misjudge the answers. Give the student the teacher's template from the start, "
+                "or take rlkd.teacher.other_tokenizer:OtherTokenizer, which writes prompts with "
+                "the teacher's own.",
+                name, difference,
+            )  # fmt: skip
     return teacher
 
 

@@ -58,6 +58,8 @@ class Student:
     """A transformers tokenizer."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """As training hands them to the chat template."""
+    prompts: Sequence[Any] = ()
+    """The first of the training data, texts or chats; none where they are streamed."""
 
 
 class Teacher(ABC):
@@ -89,7 +91,13 @@ class Teacher(ABC):
         """Called on every rank when the student has made optimiser step number `step`."""
 
     def learnt(self) -> Mapping[str, Any]:
-        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s."""
+        """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The
+        main rank's holds for all, unless the piece has a `per_rank` that is true."""
+        return {}
+
+    def readers(self) -> Mapping[str, Any]:
+        """Tokenizers, by a name each, of the models that read prompts as the student's template
+        writes them, where they are known. Asked for after `check_tokenizer`."""
         return {}
 
     def begin(
@@ -184,6 +192,18 @@ class DistributionTeacher(Teacher, ABC):
         temperature: float,
     ) -> list[TokenScores]:
         """As `score`, with `hidden_TH` beside each row's scores, of the same forward pass."""
+
+
+def refuse_empty_prompts(prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Raises:
+    TeacherError: nothing predicts the first token of an answer.
+    """
+    for number, prompt in enumerate(prompt_ids):
+        if len(prompt) == 0:
+            raise TeacherError(
+                f"row {number} has an empty prompt: nothing predicts the first token of its answer."
+                " Give the tokenizer a BOS token, or the row a prompt."
+            )
 
 
 def score_padded(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rlkd.teacher.base import Teacher, TeacherError, TokenScores, fault_of
+from rlkd.teacher.cache_file import CacheFile
 from rlkd.teacher.wrapping import Wrapping
 
 _WAIT = 60.0
@@ -46,6 +47,7 @@ class Cached(Wrapping):
         self.hits, self.misses = 0, 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._database: sqlite3.Connection | None = self._open()
+        self._file = CacheFile(self.path, self._opened)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -67,6 +69,15 @@ class Cached(Wrapping):
                 "be another model's opinion. Give the cache another path."
             )
         return database
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise TeacherError(f"{self.name} is closed")
+        return self._database
+
+    def learnt(self) -> Mapping[str, Any]:
+        inner = {f"cached_{word}": piece for word, piece in self.inner.learnt().items()}
+        return {"cache": self._file, **inner}
 
     def close(self) -> None:
         if self._database is not None:
@@ -109,11 +120,10 @@ class Cached(Wrapping):
     def _look_up(
         self, keys: Sequence[bytes], completion_ids: Sequence[Sequence[int]]
     ) -> list[TokenScores | None]:
-        if self._database is None:
-            raise TeacherError(f"{self.name} is closed")
+        database = self._opened()
         found: list[TokenScores | None] = []
         for key, sent in zip(keys, completion_ids, strict=True):
-            kept = self._database.execute("SELECT logp FROM scores WHERE key = ?", (key,))
+            kept = database.execute("SELECT logp FROM scores WHERE key = ?", (key,))
             row = kept.fetchone()
             if row is None:
                 found.append(None)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlkd.checkpoints.manifest import CheckpointError
-from rlkd.teacher.base import Student, TeacherError, TokenScores
+from rlkd.teacher.base import Student, TeacherError
 from rlkd.teacher.local import LocalTeacher
 
 
@@ -51,19 +51,20 @@ class InnerTeacher(LocalTeacher):
     def prepare(self, device: torch.device) -> None:
         return None  # the student is where it must be
 
-    @torch.no_grad()
-    def _score_packed(
-        self, rows: list[tuple[list[int], list[int]]], temperature: float, keep_hidden: bool
-    ) -> list[TokenScores]:
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
         training = self.model.training
         self.model.eval()
         self._scoring = True
         try:
             with self._weights():
-                return super()._score_packed(rows, temperature, keep_hidden)
+                yield
         finally:
             self._scoring = False
             self.model.train(training)
+
+    def learnt(self) -> Mapping[str, Any]:
+        return {}  # a resumed run restores the student
 
     def _count(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
         if self._scoring:  # the backbone is the student's, whose own passes are none of these
@@ -79,6 +80,7 @@ class AdapterOff(InnerTeacher):
     it scores. It costs no memory but its pass."""
 
     name = "teacher adapter-off"
+    held_in = "the folder of the student"
 
     def meet(self, student: Student) -> None:
         if not hasattr(student.model, "disable_adapter"):
@@ -90,6 +92,13 @@ class AdapterOff(InnerTeacher):
 
     def _weights(self) -> AbstractContextManager[None]:
         return self.model.disable_adapter()
+
+    def learnt(self) -> Mapping[str, Any]:
+        # A checkpoint holds the adapters alone; what they stand on is loaded from its folder, and
+        # with biases trained it is not what it was, whatever is switched off.
+        adapters = self.model.peft_config.values()
+        is_frozen = all(getattr(adapter, "bias", "none") == "none" for adapter in adapters)
+        return LocalTeacher.learnt(self) if is_frozen else {}
 
 
 class SelfTeacher(InnerTeacher):

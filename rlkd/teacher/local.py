@@ -1,30 +1,32 @@
 """A frozen model beside the student: scores sampled tokens in chunks, never a (B, T, V) tensor."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.integrations import deepspeed as integration
+from transformers import PreTrainedModel
 
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
-from rlkd.teacher.base import DistributionTeacher, TeacherError, TokenScores, Usage
+from rlkd.teacher import batches, loading
+from rlkd.teacher.base import (
+    DistributionTeacher,
+    TeacherError,
+    TokenScores,
+    refuse_empty_prompts,
+)
+from rlkd.teacher.batches import Row
+from rlkd.teacher.counting import Counting
+from rlkd.teacher.frozen import Frozen
+from rlkd.teacher.heads import CheckedHead, head_settings
 from rlkd.teacher.packed import PaddingFree
-from rlkd.teacher.quantized import MOVES_BY_ITSELF, quantization_config
+from rlkd.teacher.quantized import MOVES_BY_ITSELF
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
-FORWARD_TOKENS = 256
-"""Tokens that a forward pass costs besides its own: kernels that are started, weights that are
-read. By arithmetic about 120 for a 7B model in bfloat16 on an H100, more for small ones."""
 
-
-class LocalTeacher(PaddingFree, DistributionTeacher):
+class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeacher):
     """A frozen causal language model, in evaluation mode and in its own dtype.
 
     Rows are stripped of padding, sorted by length and packed into forwards of at most
@@ -69,8 +71,10 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
             )
         self.offload = offload
         self._start_packing(padding_free, shared_prompts)
-        self.name = f"teacher {model.config._name_or_path or type(model).__name__}"
-        self.tokenizer = tokenizer if tokenizer is not None else _tokenizer_of(model)
+        path = model.config._name_or_path
+        self.name = f"teacher {path or type(model).__name__}"
+        self.held_in = f"the folder {path}" if path else "what it was made from"
+        self.tokenizer = tokenizer if tokenizer is not None else loading.tokenizer_of(model)
         self.end_token_ids = end_token_ids(model, self.tokenizer)
         self._take(model.eval().requires_grad_(False))
 
@@ -94,8 +98,7 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
             self._use_spans(base)
         self._head_settings = head_settings(base.config.get_text_config())
         self._verified = False
-        self.usage = Usage()
-        self._backbone.register_forward_pre_hook(self._count, with_kwargs=True)
+        self._start_counting(self._backbone)
 
     @classmethod
     def from_pretrained(
@@ -119,14 +122,8 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
             ImportError: the library that quantises is not installed; the message says which.
             ValueError: it does not work on this machine.
         """
-        loading: dict[str, Any] = {"dtype": dtype}
-        if quantization is not None:
-            loading["quantization_config"] = quantization_config(quantization)
-        if device_map is not None:
-            loading["device_map"] = device_map
-        with _whole():
-            model = AutoModelForCausalLM.from_pretrained(path, **loading)
-        made = cls(model, AutoTokenizer.from_pretrained(path), **settings)
+        model, tokenizer = loading.load(path, dtype, quantization, device_map)
+        made = cls(model, tokenizer, **settings)
         made._placed = device_map is not None or quantization in MOVES_BY_ITSELF
         return made
 
@@ -136,8 +133,8 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
             self.model.to(device)  # type: ignore[arg-type]
 
     @contextmanager
-    def _on_device(self) -> Iterator[None]:
-        """The weights are on the device inside, and back in the machine's memory afterwards."""
+    def _ready(self) -> Iterator[None]:
+        """Inside it can score: the weights are on the device, and where they were afterwards."""
         if not self.offload or self._device is None:
             yield
             return
@@ -172,6 +169,9 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
                 "scores would be those of other words. Take a teacher of the same family."
             )
 
+    def readers(self) -> Mapping[str, Any]:
+        return {} if self.tokenizer is None else {self.name: self.tokenizer}
+
     def head(self) -> Head:
         return Head(
             weight_VH=self._head.weight.detach(),
@@ -203,34 +203,29 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
         temperature: float,
         keep_hidden: bool,
     ) -> list[TokenScores]:
-        rows = []
-        for number, (prompt, completion) in enumerate(zip(prompt_ids, completion_ids, strict=True)):
-            if len(prompt) == 0:
-                raise TeacherError(
-                    f"row {number} has an empty prompt: nothing predicts the first token of its "
-                    "answer. Give the tokenizer a BOS token, or the row a prompt."
-                )
-            rows.append((list(prompt), list(completion)))
+        refuse_empty_prompts(prompt_ids)
+        pairs = zip(prompt_ids, completion_ids, strict=True)
+        rows = [(list(prompt), list(completion)) for prompt, completion in pairs]
         self._given_up = False
-        with self._on_device():
+        with self._ready():
             return self._score_packed(rows, temperature, keep_hidden)
 
     def give_up(self) -> None:
         self._given_up = True
 
     def _score_packed(
-        self, rows: list[tuple[list[int], list[int]]], temperature: float, keep_hidden: bool
+        self, rows: list[Row], temperature: float, keep_hidden: bool
     ) -> list[TokenScores]:
         if not self._verified and rows:
             self._verify_head(rows[0][0] + rows[0][1])
         scores: list[TokenScores | None] = [None] * len(rows)
         # Longest first: a forward that does not fit in memory fails at once, not after an hour.
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]) - len(rows[i][1]))
-        batches, forward = _pack(order, rows, self.max_tokens), self._forward
+        parts, forward = batches.cut(order, rows, self.max_tokens), self._forward
         if self.padding_free:
             self._verify_packing([*order[:2], *order[-1:]], rows)
-            batches, forward = self._packs(order, rows), self._forward_packed
-        for batch in batches:
+            parts, forward = self._packs(order, rows), self._forward_packed
+        for batch in parts:
             if self._given_up:
                 raise TeacherError(f"{self.name} is not asked any longer")
             found = forward(batch, rows, temperature, keep_hidden)
@@ -241,7 +236,7 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
     def _forward(
         self,
         batch: list[int],
-        rows: list[tuple[list[int], list[int]]],
+        rows: list[Row],
         temperature: float,
         keep_hidden: bool,
     ) -> list[TokenScores]:
@@ -284,96 +279,3 @@ class LocalTeacher(PaddingFree, DistributionTeacher):
             self.chunk_tokens,
             **self._head_settings,
         )
-
-    def _count(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        if self.usage is not None and ids is not None:
-            self.usage.tokens += ids.numel()
-            # One position a row continues a text that was read before.
-            self.usage.rows += ids.shape[0] if ids.shape[-1] > 1 else 0
-            self.usage.rows += self._further_rows(kwargs)
-
-    def _verify_head(self, ids: list[int]) -> None:
-        """Our chunked head against the model's own logits, on a few tokens, once."""
-        ids_1L = torch.tensor([ids[:9]], device=self._head.weight.device)
-        if ids_1L.shape[1] < 2:
-            return
-        spent = dataclasses.replace(self.usage) if self.usage is not None else None
-        own = self.model(input_ids=ids_1L, use_cache=False).logits[0, :-1].float()
-        token_N = ids_1L[0, 1:]
-        want_N = own.log_softmax(-1).gather(-1, token_N.unsqueeze(-1)).squeeze(-1)
-        hidden_LH = self._backbone(input_ids=ids_1L, use_cache=False).last_hidden_state[0, :-1]
-        # Looked at once in a process, so a resumed run would have spent more than one that was not.
-        self.usage = spent
-        error = (self._logprobs(hidden_LH, token_N, 1.0) - want_N).abs().max().item()
-        bound = self._bound()
-        if not error <= bound:
-            raise TeacherError(
-                f"{self.name} ({type(self.model).__name__}) changes its logits after the head in "
-                f"a way that rlkd does not know: our log-probabilities differ from its own by "
-                f"{error:.3g} nats (allowed {bound:g})."
-            )
-        self._verified = True
-
-    def _bound(self) -> float:
-        return 1e-3 if self._head.weight.dtype == torch.float32 else 0.25
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """What is loaded inside is whole on every process. Under DeepSpeed ZeRO-3 transformers splits
-    whatever it loads among them, and only what DeepSpeed wraps is put together again."""
-    reference = integration._hf_deepspeed_config_weak_ref
-    config = reference() if reference is not None else None
-    if config is None:
-        yield
-        return
-    integration.unset_hf_deepspeed_config()
-    try:
-        yield
-    finally:
-        integration.set_hf_deepspeed_config(config)
-
-
-def _pack(
-    order: list[int], rows: list[tuple[list[int], list[int]]], max_tokens: int
-) -> list[list[int]]:
-    """Cut `order` (longest first) into batches that compute the fewest tokens, where each forward
-    costs `FORWARD_TOKENS` besides its own and none has more than `max_tokens`, padding included."""
-    number = len(order)
-    widths = [max(1, len(rows[i][0]) + len(rows[i][1]) - 1) for i in order]
-    # least_N[i]: of the rows from i on. A row alone may be larger than max_tokens.
-    least_N, ends, count_N = np.zeros(number + 1), [number] * number, np.arange(1, number + 1)
-    for start in reversed(range(number)):
-        most = min(number - start, max(1, max_tokens // widths[start]))
-        cost_N = count_N[:most] * widths[start] + least_N[start + 1 : start + 1 + most]
-        best = most - 1 - int(cost_N[::-1].argmin())  # of equal ones the longest
-        least_N[start] = cost_N[best] + FORWARD_TOKENS
-        ends[start] = start + 1 + best
-    batches, start = [], 0
-    while start < number:
-        batches.append(order[start : ends[start]])
-        start = ends[start]
-    return batches
-
-
-def head_settings(config: Any) -> dict[str, Any]:
-    """How an architecture changes its logits after the head: a factor, a soft cap."""
-    scale = 1.0
-    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
-        if getattr(config, name, None) is not None:
-            scale = float(getattr(config, name))
-            break
-    else:
-        divisor = getattr(config, "logits_scaling", None)
-        if divisor is not None:
-            # HyperCLOVA X multiplies where Granite divides, under one name.
-            scale = divisor if config.model_type == "hyperclovax" else 1.0 / divisor
-    return {"logit_scale": scale, "softcap": getattr(config, "final_logit_softcapping", None)}
-
-
-def _tokenizer_of(model: PreTrainedModel) -> Any | None:
-    path = model.config._name_or_path
-    if not path or not (Path(path) / "tokenizer_config.json").is_file():
-        return None
-    return AutoTokenizer.from_pretrained(path)

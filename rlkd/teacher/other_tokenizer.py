@@ -64,6 +64,9 @@ class OtherTokenizer(Wrapping):
     def check_tokenizer(self, tokenizer: object, model_vocab_size: int) -> None:
         """Any will do: that is what this class is for."""
 
+    def readers(self) -> Mapping[str, Any]:
+        return {}  # it reads what its own template writes
+
     def score_rows(
         self,
         rows: Sequence[Mapping[str, Any]],

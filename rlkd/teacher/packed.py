@@ -1,6 +1,5 @@
 """Scoring without padding: rows of one forward pass as one sequence, equal prompts read once."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +7,7 @@ import torch
 
 from rlkd import packing
 from rlkd.teacher.base import TeacherError, TokenScores
-
-Row = tuple[list[int], list[int]]
-"""Ids of a prompt and of its answer."""
+from rlkd.teacher.batches import Row
 
 
 class PaddingFree:
@@ -87,10 +84,9 @@ class PaddingFree:
         if self._packing_is_verified or not rows:
             return
         me, batch = self._me, list(dict.fromkeys(batch))
-        spent = dataclasses.replace(me.usage) if me.usage is not None else None
-        padded = me._forward(batch, rows, 1.0, False)
-        found = self._forward_packed(batch, rows, 1.0, False)
-        me.usage = spent  # looked at once in a process: a resumed run would have spent more
+        with me._uncounted():
+            padded = me._forward(batch, rows, 1.0, False)
+            found = self._forward_packed(batch, rows, 1.0, False)
         pairs = zip(padded, found, strict=True)
         gaps = [(one.logp - other.logp).abs() for one, other in pairs if len(one.logp)]
         error = torch.cat(gaps).max().nan_to_num(torch.inf).item() if gaps else 0.0

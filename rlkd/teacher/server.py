@@ -14,7 +14,14 @@ import httpx
 import tenacity
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.base import (
+    Teacher,
+    TeacherError,
+    TokenScores,
+    Usage,
+    fault_of,
+    refuse_empty_prompts,
+)
 from rlkd.teacher.canary import Canary
 from rlkd.teacher.reply import SHOWN, read_models, read_reply
 from rlkd.teacher.threads import Threads, result_of
@@ -27,6 +34,10 @@ _Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 _BACK_OFF = tenacity.wait_random_exponential(multiplier=0.5, max=15.0)
 _OF_ONE_REQUEST = (400, 413, 422)
 """Statuses that refuse what one request holds; any other refuses whoever asks."""
+_BLAME = (
+    "another model, or another setting of the server, has taken its place. Serve the model that "
+    "the run began with and resume, or begin a new run."
+)
 
 
 class Unreachable(Exception):
@@ -64,6 +75,8 @@ class ServerTeacher(Teacher):
     scores_at: frozenset[float] = frozenset({1.0})
     computes_here = False
     begins = True
+    _own: Any = None
+    """Its tokenizer, where one is named."""
 
     def __init__(
         self,
@@ -110,7 +123,7 @@ class ServerTeacher(Teacher):
         self.url = url.rstrip("/").removesuffix("/v1")
         self.name = f"teacher at {_shown(self.url)}"
         self._tokenizer_path, self._patience = tokenizer, patience
-        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing)
+        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing, _BLAME)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
         self._threads = Threads(concurrency, "teacher-request")
@@ -136,8 +149,8 @@ class ServerTeacher(Teacher):
         from rlkd.teacher.tokens import describe_difference
 
         if self._tokenizer_path is not None:
-            own = AutoTokenizer.from_pretrained(self._tokenizer_path)
-            difference = describe_difference(tokenizer.get_vocab(), own.get_vocab())
+            self._own = AutoTokenizer.from_pretrained(self._tokenizer_path)
+            difference = describe_difference(tokenizer.get_vocab(), self._own.get_vocab())
             if difference:
                 raise TeacherError(
                     f"{self.name} numbers its tokens differently from the student: {difference}. "
@@ -147,6 +160,9 @@ class ServerTeacher(Teacher):
         ids = sorted(tokenizer.get_vocab().values())
         stride = max(1, len(ids) // _CANARY_TOKENS)
         self._canary_ids = ids[::stride][:_CANARY_TOKENS]
+
+    def readers(self) -> Mapping[str, Any]:
+        return {} if self._own is None else {self.name: self._own}
 
     # -- scores -------------------------------------------------------------------------------
 
@@ -158,12 +174,7 @@ class ServerTeacher(Teacher):
     ) -> list[TokenScores]:
         if temperature not in self.scores_at:
             raise TeacherError(f"{self.name} scores at temperature 1, not at {temperature:g}")
-        for number, prompt in enumerate(prompt_ids):
-            if len(prompt) == 0:
-                raise TeacherError(
-                    f"row {number} has an empty prompt: nothing predicts the first token of its "
-                    "answer. Give the tokenizer a BOS token, or the row a prompt."
-                )
+        refuse_empty_prompts(prompt_ids)
         self._given_up.clear()
         self._canary.hear()
         # Longest first: the last to come back is then a short one.

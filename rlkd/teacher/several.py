@@ -73,6 +73,10 @@ class Several(Teacher):
                 found[name] = (before[0] + total, before[1] + count)
         return found
 
+    def readers(self) -> Mapping[str, Any]:
+        each = (teacher.readers() for teacher in self.teachers.values())
+        return {name: tokenizer for readers in each for name, tokenizer in readers.items()}
+
     def give_up(self) -> None:
         for teacher in self.teachers.values():
             teacher.give_up()

@@ -44,6 +44,9 @@ class Wrapping(Teacher):
     def measures(self) -> Mapping[str, tuple[float, float]]:
         return self.inner.measures()
 
+    def readers(self) -> Mapping[str, Any]:
+        return self.inner.readers()
+
     def give_up(self) -> None:
         self.inner.give_up()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -24,6 +25,9 @@ from rlkd.training.bad_scores import BadScores, raise_too_many
 from rlkd.training.phases import in_phase
 
 logger = logging.getLogger(__name__)
+
+_SEEN_PROMPTS = 8
+"""That a teacher sees of the data before it scores any."""
 
 
 class Teaching(Asking):
@@ -62,7 +66,8 @@ class Teaching(Asking):
             return
         this.add_callback(FollowsStudent(self.teacher))
         for name, piece in self.teacher.learnt().items():
-            this.pieces.add(f"teacher_{name}", piece)
+            each = getattr(piece, "per_rank", False)
+            this.pieces.add(f"teacher_{name}", piece, per_rank=each)
 
     def _attach(self, teacher: Teacher | PreTrainedModel | str | None) -> Teacher | None:
         if teacher is None:
@@ -71,7 +76,9 @@ class Teaching(Asking):
         if this._is_vlm:
             raise TeacherError("a teacher scores text only; this student also reads images")
         model = this.accelerator.unwrap_model(this.model)
-        student = Student(model, this._tokenizer, this.chat_template_kwargs)
+        data = this.train_dataset
+        prompts = data[:_SEEN_PROMPTS]["prompt"] if isinstance(data, Dataset) else []
+        student = Student(model, this._tokenizer, this.chat_template_kwargs, prompts)
         attached = attach(teacher, student, frozenset(this.eos_token_ids), this.accelerator.device)
         attached.temperature_at(this.temperature)
         return attached

@@ -12,7 +12,7 @@ from rlkd.batch import Distributions, TokenBatch
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
 from rlkd.teacher.base import DistributionTeacher, TeacherError
-from rlkd.teacher.local import head_settings
+from rlkd.teacher.heads import head_settings
 
 CHECKED_TOKENS = 32
 """Tokens on which the student's head is compared with TRL's log-probs, once."""

@@ -325,6 +325,22 @@ def test_a_teacher_that_ends_answers_with_another_token(config: Path):
     assert problems(findings) == ""
 
 
+def test_a_teacher_that_writes_chats_otherwise(config: Path):
+    chats = [[{"role": "user", "content": row}] for row in ("1+2=", "3-")] * 8
+    lines = (json.dumps({"prompt": chat}) for chat in chats)
+    Path("rows.jsonl").write_text("\n".join(lines))
+    template = "{{ '%s' + messages[0]['content'] }}"
+    for name, first in (("student", "a"), ("teacher", "b")):
+        Path("models", name, "chat_template.jinja").write_text(template % first)
+    findings = of_config()
+    assert "from token 0 on the student's writes 'a1+2=' where its own writes 'b1+2='" in (
+        problems(findings, "warning")
+    )
+    assert problems(findings) == ""
+    Path("models/teacher/chat_template.jinja").write_text(template % "a")
+    assert "chat template" not in problems(of_config(), "warning")
+
+
 def test_nothing_ends_an_answer(config: Path):
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         file = Path("models/student", name)

@@ -13,7 +13,8 @@ from transformers import (
 
 from rlkd import packing
 from rlkd.teacher.base import TeacherError
-from rlkd.teacher.local import LocalTeacher, _pack
+from rlkd.teacher.batches import cut
+from rlkd.teacher.local import LocalTeacher
 
 SHARED = [5, 6, 7, 8, 9]
 ROWS = [
@@ -167,9 +168,9 @@ def test_a_teacher_whose_architecture_does_not_fit_is_refused(monkeypatch):
 
 def test_a_teachers_forwards_are_cut_where_that_saves_padding():
     rows = [([1] * 10, [2] * 991)] + [([1] * 10, [2] * 91)] * 12
-    found = _pack(list(range(13)), rows, 16_384)
+    found = cut(list(range(13)), rows, 16_384)
     assert found == [[0], list(range(1, 13))]
     equal = [([1], [2] * 100)] * 20
-    assert _pack(list(range(20)), equal, 16_384) == [list(range(20))]
-    assert [len(part) for part in _pack(list(range(20)), equal, 700)] == [7, 7, 6]
-    assert _pack([0, 1], [([1], [2] * 900), ([1], [2])], 10) == [[0], [1]]
+    assert cut(list(range(20)), equal, 16_384) == [list(range(20))]
+    assert [len(part) for part in cut(list(range(20)), equal, 700)] == [7, 7, 6]
+    assert cut([0, 1], [([1], [2] * 900), ([1], [2])], 10) == [[0], [1]]

@@ -8,6 +8,7 @@ import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin
+from transformers import AutoModelForCausalLM
 from transformers.integrations import deepspeed
 
 from rlkd import GRPO, RLAD, Trainer, cli
@@ -15,9 +16,9 @@ from rlkd.config import load
 from rlkd.door import check_at_door
 from rlkd.errors import ConfigError
 from rlkd.sharding import Sharding, read_sharding
-from rlkd.teacher import local
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.inner import SelfTeacher
+from rlkd.teacher.local import LocalTeacher
 from rlkd.training.finite import FiniteUpdates
 from rlkd.training.sharded import fill
 from rlkd.training.stopped import Broken
@@ -277,16 +278,16 @@ class Zero3:
 
 def test_a_local_teacher_is_loaded_whole_under_zero_3(teacher, monkeypatch):
     asked, seen = Zero3(), []
-    real = local.AutoModelForCausalLM.from_pretrained
+    real = AutoModelForCausalLM.from_pretrained
 
     def from_pretrained(*args, **kwargs):
         seen.append(deepspeed.is_deepspeed_zero3_enabled())
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(local.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
     deepspeed.set_hf_deepspeed_config(asked)
     try:
-        local.LocalTeacher.from_pretrained(teacher)
+        LocalTeacher.from_pretrained(teacher)
         assert seen == [False]
         assert deepspeed.is_deepspeed_zero3_enabled()
     finally:
@@ -294,10 +295,10 @@ def test_a_local_teacher_is_loaded_whole_under_zero_3(teacher, monkeypatch):
 
 
 def test_a_teacher_in_parts_is_refused(teacher):
-    model = local.AutoModelForCausalLM.from_pretrained(teacher)
+    model = AutoModelForCausalLM.from_pretrained(teacher)
     next(model.parameters()).ds_tensor = None
     with pytest.raises(TeacherError, match="split among the processes"):
-        local.LocalTeacher(model)
+        LocalTeacher(model)
 
 
 class Base:
