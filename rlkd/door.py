@@ -9,7 +9,6 @@ from typing import Any
 
 from rlkd.config import RunConfig
 from rlkd.config.schema import FileSource, FunctionSource
-from rlkd.config.teacher import check_teacher
 from rlkd.data import SPLITS
 from rlkd.datafiles import check_file
 from rlkd.environment import build_environment, check_rows, check_template
@@ -19,11 +18,14 @@ from rlkd.geometry import geometry
 from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
 from rlkd.sharding import check_sharding
+from rlkd.teacher.door import check_teaching
 from rlkd.traces.door import check_traces
 from rlkd.tracking.trackers.installed import check_trackers
 
 
-def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) -> None:
+def check_at_door(
+    config: RunConfig, world_size: int, *, output: bool = True, teacher: bool = True
+) -> None:
     """Everything that can be checked without reading data or weights; writes nothing.
 
     Builds the algorithm, resolves every reference and checks the config's arguments against its
@@ -33,6 +35,7 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         config: the run.
         world_size: its number of processes.
         output: also check that the run's folder is free (only the first process may: it fills it).
+        teacher: also look at the teacher, which an evaluation has no use for.
 
     Raises:
         ConfigError: one error with every problem that was found.
@@ -54,8 +57,8 @@ def check_at_door(config: RunConfig, world_size: int, *, output: bool = True) ->
         checks.append(functools.partial(build_environment, config.environment))
     if config.data.eval is not None:
         checks.append(functools.partial(_check_source, config.data.eval, "eval"))
-    if config.teacher is not None:
-        checks.append(functools.partial(check_teacher, config.teacher, check_model_folder))
+    if teacher:
+        checks.append(functools.partial(check_teaching, config, check_model_folder))
     if output:
         checks.append(functools.partial(check_output_folder, config))
     problems = []
@@ -180,6 +183,8 @@ def check_model_folder(path: str, place: str) -> Path:
         ConfigError: there is no such folder, or it holds no model.
     """
     folder = Path(path)
+    if folder.is_file():
+        raise ConfigError(_a_file(folder, place))
     if not folder.is_dir():
         lines = [
             f"{place}: there is no folder {path}.",
@@ -206,6 +211,18 @@ def check_model_folder(path: str, place: str) -> Path:
             "  expected: config.json beside the weights and the tokenizer"
         )
     return folder
+
+
+def _a_file(file: Path, place: str) -> str:
+    lines = [
+        f"{place}: {file} is a file, and a model is a folder.",
+        "  expected: a folder with config.json, the weights (safetensors) and the tokenizer",
+    ]
+    if (file.parent / "config.json").is_file():
+        lines.append(f"  did you mean: {file.parent}")
+    if file.suffix == ".gguf":
+        lines.append("  do: download the model that it was made from: .gguf is llama.cpp's format")
+    return "\n".join(lines)
 
 
 def check_output_folder(config: RunConfig) -> Path:

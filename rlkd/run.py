@@ -29,6 +29,8 @@ from rlkd.rewarding import ledger, rowcheck
 from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.teacher.base import TeacherError
+from rlkd.teacher.door import check_rows
+from rlkd.teacher.serving import check_servers
 from rlkd.traces import source as trace_source
 from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch
@@ -85,6 +87,8 @@ def train(
     rows, heldout = load_splits(config.data)
     check_columns(functions, rows[0])
     check_prompts(config, rows)
+    check_rows(config, rows)
+    check_servers(config, rows)
     bad = bad_rows(config, functions, {"train": rows, "eval": heldout or []})
     if launch.is_main:
         for text in warnings_of(config):

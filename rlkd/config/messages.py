@@ -1,7 +1,7 @@
 """What went wrong in a config, in words: pydantic's findings without its jargon."""
 
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
@@ -95,7 +95,9 @@ def mismatch(place: str, value: Any, want: str, doc: str = "") -> str:
     ]
     if doc:
         lines.append(f"  about: {' '.join(doc.split())}")
-    if isinstance(value, str) and "number" in want and _is_number(value):
+    if isinstance(value, str) and want.startswith("a block with the keys path"):
+        lines.append(f"  do: --{place}.path={value}, or in the file {place}: {{path: {value}}}")
+    elif isinstance(value, str) and "number" in want and _is_number(value):
         lines.append("  do: remove the quotes")
     elif want.startswith("text") and isinstance(value, (int, float)):
         lines.append(f"  do: put it in quotes, also on the command line: --{place}='\"{value}\"'")
@@ -196,7 +198,7 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         inner = arguments[0]
         return f"a list, each {_kind(inner)}"
-    if origin is dict or annotation is dict:
+    if origin in (dict, Mapping) or annotation is dict:
         return "a block of `key: value` lines"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"a block with the keys {', '.join(annotation.model_fields)}"

@@ -2,38 +2,51 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from rlkd.config.arguments import check_types
+from rlkd.config.messages import explain
 from rlkd.config.schema import OtherTeacher, Teacher
 from rlkd.errors import ConfigError
 from rlkd.refs import check_arguments, resolve
+from rlkd.teacher.folder import check_device_map, check_whole_model
 
 if TYPE_CHECKING:
     from rlkd.teacher import base
 
 
 def check_teacher(
-    block: Teacher | OtherTeacher, check_folder: Callable[[str, str], Any], place: str = "teacher"
+    block: Teacher | OtherTeacher, check_folder: Callable[[str, str], Path], place: str = "teacher"
 ) -> None:
     """What can be known without weights: folders, the class, the names of its arguments.
 
     Args:
         block: the block, or one of those inside it.
-        check_folder: raises ConfigError where a path holds no model; gets path and place.
+        check_folder: gets path and place; the folder, or ConfigError where it holds no model.
         place: its dotted place.
 
     Raises:
-        ConfigError: the reference is no teacher, an argument none of its, a folder no model's, or
-            the weights cannot be quantised so here.
+        ConfigError: the reference is no teacher, an argument none of its or of another kind, a
+            folder no whole model's, a device not here, or the weights cannot be quantised so here.
     """
     if isinstance(block, Teacher):
-        check_folder(block.path, f"{place}.path")
+        check_whole_model(check_folder(block.path, f"{place}.path"), f"{place}.path")
+        if block.device_map is not None:
+            check_device_map(block.device_map, f"{place}.device_map")
         _check_quantization(block, place)
         return
     settings, parts = block.settings, _parts(block.settings, place)
-    check_arguments(_class(block.use, place), {}, settings, place, keys="")
+    kind = teacher_class(block.use, place)
+    if kind.__module__ == "rlkd.teacher.local":
+        raise ConfigError(
+            f"{place}.use: {block.use!r} is what a block with path is by itself.\n"
+            f"  do: remove use, and name the model's folder in {place}.path"
+        )
+    check_arguments(kind, {}, settings, place, keys="")
+    check_types(kind, settings, parts, place)
     if block.overlap == "on":
         _check_overlap(block, place)
     for inner_place, inner in parts.items():
@@ -44,7 +57,7 @@ def check_teacher(
 def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
     if isinstance(block, Teacher):
         return
-    if _class(block.use, place).shares_student:
+    if teacher_class(block.use, place).shares_student:
         raise ConfigError(
             f"{place}.use: {block.use!r} scores with the student's own weights, so its passes must "
             "wait for the student's, and teacher.overlap is on. Set that to auto or off."
@@ -103,7 +116,7 @@ def teacher_classes(
         for at, part in _parts(block.settings, place).items()
         for kind in teacher_classes(part, at)
     ]
-    return [_class(block.use, place), *inner]
+    return [teacher_class(block.use, place), *inner]
 
 
 def places_of_teachers(block: Teacher | OtherTeacher, place: str = "teacher") -> list[str]:
@@ -122,29 +135,48 @@ def places_of_teachers(block: Teacher | OtherTeacher, place: str = "teacher") ->
     return [place, *inner]
 
 
-def build_teacher(block: Teacher | OtherTeacher, place: str = "teacher") -> "base.Teacher":
+Make = Callable[[Teacher | OtherTeacher, str, Mapping[str, Any]], "base.Teacher"]
+
+
+def build_teacher(
+    block: Teacher | OtherTeacher, place: str = "teacher", make: Make | None = None
+) -> "base.Teacher":
     """The teacher of a block, and those inside it.
+
+    Args:
+        make: makes that of one block; gets it, its place and its arguments, of which those that are
+            teachers are made already. None: `made`, with all weights.
 
     Raises:
         ConfigError: as `check_teacher`; or an argument's value cannot be used.
     """
+    make = make if make is not None else made
     if isinstance(block, Teacher):
-        return _local(block, place)
+        return make(block, place, {})
     parts = _parts(block.settings, place)
 
     def built(value: Any, at: str) -> Any:
         if at in parts:
-            return build_teacher(parts[at], at)
+            return build_teacher(parts[at], at, make)
         if isinstance(value, dict) and any(name.startswith(f"{at}.") for name in parts):
             return {key: built(inner, f"{at}.{key}") for key, inner in value.items()}
         return value
 
+    return make(block, place, {k: built(v, f"{place}.{k}") for k, v in block.settings.items()})
+
+
+def made(block: Teacher | OtherTeacher, place: str, arguments: Mapping[str, Any]) -> "base.Teacher":
+    """The teacher of one block, its arguments made before.
+
+    Raises:
+        ConfigError: an argument's value cannot be used.
+    """
     from rlkd.teacher.base import TeacherError
 
-    kind = _class(block.use, place)
-    arguments = {name: built(v, f"{place}.{name}") for name, v in block.settings.items()}
+    if isinstance(block, Teacher):
+        return _local(block, place)
     try:
-        return kind(**arguments)
+        return teacher_class(block.use, place)(**arguments)
     except (TypeError, ValueError, TeacherError) as error:
         raise ConfigError(f"{place} ({block.use}): {error}") from error
 
@@ -177,7 +209,12 @@ def _local(block: Teacher, place: str) -> "base.Teacher":
     )
 
 
-def _class(use: str, place: str) -> type["base.Teacher"]:
+def teacher_class(use: str, place: str) -> type["base.Teacher"]:
+    """The class that `use` at `place` names.
+
+    Raises:
+        ConfigError: the reference does not resolve, or names no concrete teacher.
+    """
     from rlkd.teacher.base import Teacher as Base
 
     found = resolve(use, place=f"{place}.use")
@@ -214,6 +251,6 @@ def _read(value: dict[str, Any], place: str) -> Teacher | OtherTeacher:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([place, *map(str, first["loc"])])
-        raise ConfigError(f"{where}: {first['msg']}") from error
+        errors = error.errors(include_url=False)
+        first, mark = explain(kind, errors[:1])[0], "." if errors[0]["loc"] else ": "
+        raise ConfigError(f"{place}{mark}{first}") from error

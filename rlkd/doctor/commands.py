@@ -15,7 +15,8 @@ def add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="look at versions, devices, disk, W&B, and a config's models",
         description="Look at everything a run needs and say what is wrong: versions against what"
         " rlkd asks for, devices, launch, disk, W&B; with a CONFIG also its models, tokenizers and"
-        " rows. Loads no weights, asks no network. Exit code 1: there is a problem.",
+        " rows, and its teacher's servers. Loads no weights, asks no other network. Exit code 1:"
+        " there is a problem.",
         usage="rlkd doctor [CONFIG] [--block.key VALUE ...]",
         allow_abbrev=False,
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 from rlkd.config import ConfigError, RunConfig, check_trl_keys
 from rlkd.data import Row, check_enough
+from rlkd.doctor import servers
 from rlkd.doctor.finding import Finding
-from rlkd.door import check_at_door, check_prompts
+from rlkd.door import check_at_door, check_model_folder, check_prompts
 from rlkd.geometry import geometry
 from rlkd.planning import plan as planning
+from rlkd.teacher.door import check_rows, check_teaching
 from rlkd.teacher.template import difference_of_templates
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
@@ -26,15 +28,19 @@ def look(config: RunConfig, world_size: int) -> list[Finding]:
         student = _tokenizer(config.model.path, "model.path", found)
         teacher = None
         if config.local_teacher is not None:
-            teacher = _tokenizer(config.local_teacher.path, "teacher.path", found)
-        rows, complaints = _rows(config, world_size, readable=student is not None)
+            # What is wrong with it the door has said.
+            teacher = _tokenizer(config.local_teacher.path, "teacher.path", [])
+        train, heldout, complaints = _rows(config, world_size, readable=student is not None)
         found += complaints
         if student is not None:
             found += _ends(config, student, teacher)
-            found += _lengths(config, student, rows)
+            found += _lengths(config, student, [*train, *heldout])
         if student is not None and teacher is not None and config.local_teacher is not None:
-            found += _tokens(student, teacher, config.local_teacher.path)
-            found += _chats(config, student, teacher, rows[:_SEEN_PROMPTS])
+            found += _tokens(student, teacher)
+            found += _chats(config, student, teacher, train[:_SEEN_PROMPTS])
+        if _can_teach(config):
+            sound = student is not None and all(f.level != "problem" for f in complaints)
+            found += _teacher(config, train, readable=sound)
         return [*found, *_format(config)]
     finally:
         sys.dont_write_bytecode = before
@@ -81,15 +87,17 @@ def _trl(config: RunConfig) -> list[Finding]:
     return [Finding("ok", f"GRPOConfig knows trl's {', '.join(config.trl)}")]
 
 
-def _rows(config: RunConfig, world_size: int, *, readable: bool) -> tuple[list[Row], list[Finding]]:
-    """The rows, and what is wrong with them or, where it is `readable`, with the student's
-    reading of them."""
+def _rows(
+    config: RunConfig, world_size: int, *, readable: bool
+) -> tuple[list[Row], list[Row], list[Finding]]:
+    """The rows for training and those held out, and what is wrong with them or, where it is
+    `readable`, with the student's reading of them."""
     from rlkd.data import load_splits
 
     try:
         train, heldout = load_splits(config.data)
     except ConfigError as error:
-        return [], [Finding("problem", str(error))]
+        return [], [], [Finding("problem", str(error))]
     found = []
     try:
         check_enough(train, geometry(config.batch, world_size))
@@ -102,7 +110,26 @@ def _rows(config: RunConfig, world_size: int, *, readable: bool) -> tuple[list[R
         found.append(Finding("ok", f"{len(train)} training rows, prompts are {kind}"))
     except ConfigError as error:
         found.append(Finding("problem", str(error)))
-    return [*train, *(heldout or [])], found
+    return train, heldout or [], found
+
+
+def _can_teach(config: RunConfig) -> bool:
+    """What it is when it cannot the door has said."""
+    try:
+        check_teaching(config, check_model_folder)
+    except ConfigError:
+        return False
+    return True
+
+
+def _teacher(config: RunConfig, rows: list[Row], *, readable: bool) -> list[Finding]:
+    """The teacher beside the rows for training, and its servers, beside the prompts where those
+    are `readable`."""
+    try:
+        check_rows(config, rows)
+    except ConfigError as error:
+        return [Finding("problem", str(error)), *servers.look(config, [])]
+    return servers.look(config, rows if readable else [])
 
 
 def _tokenizer(path: str, place: str, found: list[Finding]) -> Any | None:
@@ -132,29 +159,10 @@ def _tokenizer(path: str, place: str, found: list[Finding]) -> Any | None:
         return None
 
 
-def _tokens(student: Any, teacher: Any, path: str) -> list[Finding]:
-    """As `LocalTeacher.check_tokenizer` compares them, without its weights."""
-    advice = "take a teacher of the student's family"
-    difference = describe_difference(student.get_vocab(), teacher.get_vocab())
-    if difference:
-        return [
-            Finding(
-                "problem",
-                f"teacher.path: {path} numbers its tokens differently from the student:"
-                f" {difference}",
-                advice,
-            )
-        ]
-    known = _declared(path).get("vocab_size")
-    if known is not None and len(student) > known:
-        return [
-            Finding(
-                "problem",
-                f"teacher.path: {path} knows {known} tokens, the student's tokenizer has"
-                f" {len(student)}",
-                advice,
-            )
-        ]
+def _tokens(student: Any, teacher: Any) -> list[Finding]:
+    """That they mean the same; where they do not the door has said so."""
+    if describe_difference(student.get_vocab(), teacher.get_vocab()):
+        return []
     return [Finding("ok", f"student and teacher number all {len(student)} tokens alike")]
 
 

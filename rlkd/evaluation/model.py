@@ -67,7 +67,7 @@ def evaluate_model(
     embed: Any = embedder
     if isinstance(embedder, str):
         embed = resolve(embedder, place="embedder", want_callable=True)
-    check_at_door(config, 1, output=False)
+    check_at_door(config, 1, output=False, teacher=False)
     functions = build_rewards(config)
     first = config.rewards[0].label
     voter = _voter(answers, functions[first], first)

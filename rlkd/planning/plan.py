@@ -13,6 +13,7 @@ from rlkd.geometry import geometry
 from rlkd.planning.network import Network, read_network
 from rlkd.planning.parts import TILE_VOCABULARY
 from rlkd.planning.phases import Estimate, Work, estimate
+from rlkd.teacher.door import check_wanted
 
 MAX_PROMPTS = 10_000
 """Rows of a split whose prompts are counted."""
@@ -53,11 +54,13 @@ def plan(
         sharded: under FSDP2?
 
     Raises:
-        ConfigError: a model's sizes cannot be read, or the batch cannot be cut.
+        ConfigError: a model's sizes cannot be read, or the batch cannot be cut; the run has no use
+            for its teacher (see `check_wanted`).
     """
     model = config.model
     check_model_folder(model.path, "model.path")
     lora = model.lora.model_dump_json() if model.lora is not None else None
+    check_wanted(config)
     student = read_network(model.path, model.dtype, "model.path", lora)
     teacher = None
     if config.local_teacher is not None and not _writes_traces_alone(config):

@@ -90,6 +90,10 @@ class Teacher(ABC):
     def after_update(self, step: int) -> None:  # noqa: B027
         """Called on every rank when the student has made optimiser step number `step`."""
 
+    def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
+        """Raise TeacherError where it cannot score answers to these rows of the data. Of the
+        classes of rlkd.teacher it is called at the door, before weights are loaded."""
+
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The
         main rank's holds for all, unless the piece has a `per_rank` that is true."""

@@ -1,5 +1,6 @@
 """Scores kept on disk: of fixed answers (traces, a file of solutions), scored once."""
 
+import contextlib
 import hashlib
 import sqlite3
 from array import array
@@ -45,12 +46,53 @@ class Cached(Wrapping):
         self.path, self.of, self.offline = Path(path), of, offline
         self.name = f"{inner.name}, cached in {path}"
         self.hits, self.misses = 0, 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._database: sqlite3.Connection | None = self._open()
+        self._database: sqlite3.Connection | None = None
+        self._closed = False
         self._file = CacheFile(self.path, self._opened)
+        if self.path.exists():
+            self._check()
+        elif offline:
+            raise ValueError(
+                f"offline is true and there is no file {path}: nothing could be looked up. Name "
+                "the file that an earlier run wrote, or set offline to false"
+            )
+
+    def _check(self) -> None:
+        """What is there is such a cache, or an empty file, which becomes one."""
+        if self.path.is_dir():
+            raise TeacherError(f"{self.path} is a folder, and a cache is one file in one")
+        try:
+            database = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro", timeout=_WAIT, uri=True
+            )
+            with contextlib.closing(database):
+                found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                tables = [name for (name,) in found]
+                if tables and "about" not in tables:
+                    raise TeacherError(
+                        f"{self.path} is a database of something else (its tables: "
+                        f"{', '.join(tables[:8])}), no cache of scores. Give the cache another "
+                        "path."
+                    )
+                of = database.execute("SELECT of FROM about").fetchall() if tables else []
+        except sqlite3.DatabaseError as error:
+            raise TeacherError(
+                f"{self.path} cannot be used as a cache: {error}. Give the cache another path."
+            ) from error
+        for (name,) in of:
+            self._check_same(name)
+
+    def _check_same(self, of: str) -> None:
+        if of != self.of:
+            raise TeacherError(
+                f"{self.path} holds scores of {of!r}, and this teacher is {self.of!r}: they would "
+                "be another model's opinion. Give the cache another path."
+            )
 
     def _open(self) -> sqlite3.Connection:
+        """Made when the first score is asked for: making a Cached writes nothing."""
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
             with database:
                 database.execute("CREATE TABLE IF NOT EXISTS about (of TEXT UNIQUE)")
@@ -61,18 +103,16 @@ class Cached(Wrapping):
                     "INSERT INTO about SELECT ? WHERE NOT EXISTS (SELECT 1 FROM about)", (self.of,)
                 )
             ((of,),) = database.execute("SELECT of FROM about").fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise TeacherError(f"{self.path} cannot be used as a cache: {error}") from error
-        if of != self.of:
-            raise TeacherError(
-                f"{self.path} holds scores of {of!r}, and this teacher is {self.of!r}: they would "
-                "be another model's opinion. Give the cache another path."
-            )
+        self._check_same(of)
         return database
 
     def _opened(self) -> sqlite3.Connection:
-        if self._database is None:
+        if self._closed:
             raise TeacherError(f"{self.name} is closed")
+        if self._database is None:
+            self._database = self._open()
         return self._database
 
     def learnt(self) -> Mapping[str, Any]:
@@ -83,6 +123,7 @@ class Cached(Wrapping):
         if self._database is not None:
             self._database.close()
             self._database = None
+        self._closed = True
         super().close()
 
     def score_rows(

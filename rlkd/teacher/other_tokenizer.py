@@ -35,7 +35,12 @@ class OtherTokenizer(Wrapping):
 
     def __init__(self, inner: LocalTeacher) -> None:
         if not isinstance(inner, LocalTeacher) or inner.tokenizer is None:
-            raise ValueError("only a local teacher with its own tokenizer can be aligned by text")
+            raise ValueError(
+                f"inner is {inner.name} ({type(inner).__name__}); only a local teacher with its "
+                "own tokenizer (a block with path) can be aligned by text: the answers are cut "
+                "into that tokenizer's tokens here. Name its folder, or a teacher of the student's "
+                "family"
+            )
         if inner.tokenizer.eos_token_id is None:
             raise ValueError(f"{inner.name} has no end token: nothing matches the student's")
         super().__init__(inner)

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores
+from rlkd.teacher.columns import missing_column
 from rlkd.teacher.wrapping import Wrapping
+
+_NOTHING = (None, "", [])
+_WHY = "the teacher is to read it in its prompt"
 
 
 class Privileged(Wrapping):
@@ -30,6 +34,27 @@ class Privileged(Wrapping):
         self.template, self.columns = template, _columns(template)
         self.name = f"{inner.name}, shown {', '.join(self.columns)}"
 
+    def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for name in self.columns if rows else ():
+            if name not in rows[0]:
+                raise TeacherError(missing_column("template", name, rows[0], _WHY))
+            empty = [place for place, row in enumerate(rows) if row[name] in _NOTHING]
+            if empty:
+                raise TeacherError(
+                    f"{len(empty)} of {len(rows)} rows have nothing in the column {name!r}, which "
+                    f"the template shows to the teacher.\n  found: the first is row {empty[0]}\n"
+                    "  why: the run would stop at the first of them\n"
+                    "  do: fill the column, leave the rows out, or change the template"
+                )
+        for place, row in enumerate(rows):
+            try:
+                self._filled("", row)
+            except (ValueError, TypeError) as error:
+                raise TeacherError(
+                    f"template is {self.template!r}, which row {place} cannot fill: {error}"
+                ) from error
+        self.inner.check_rows(rows)
+
     def meet(self, student: Student) -> None:
         super().meet(student)
         self._student = student
@@ -50,7 +75,7 @@ class Privileged(Wrapping):
         Raises:
             TeacherError: the row lacks a column that the template names, or it is empty there.
         """
-        missing = [name for name in ("prompt", *self.columns) if row.get(name) in (None, "", [])]
+        missing = [name for name in ("prompt", *self.columns) if row.get(name) in _NOTHING]
         if missing:
             raise TeacherError(
                 f"{self.name}: a row has nothing in column {missing[0]!r}, which the template "

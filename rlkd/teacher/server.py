@@ -8,12 +8,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import tenacity
 import torch
 
+from rlkd.teacher.address import check_address, shown
 from rlkd.teacher.base import (
     Teacher,
     TeacherError,
@@ -91,26 +91,17 @@ class ServerTeacher(Teacher):
         canary_every: int = 50,
         api_key_env: str | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url is {_shown(url)!r}; it must be like http://localhost:8000")
-        if parts.username or parts.password:
+        check_address(url)
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}; it counts requests, at least 1")
+        if canary_every < 0:
             raise ValueError(
-                f"url is {_shown(url)!r} with a user name or password in it, which would end up in "
-                "logs and in run.json; put the key into an environment variable and name it in "
-                "api_key_env"
+                f"canary_every is {canary_every}; it counts optimiser steps, at least 1 (0: never)"
             )
-        if parts.query or parts.fragment:
-            raise ValueError(
-                f"url is {parts.scheme}://{parts.netloc}{parts.path} with something behind a ? or "
-                "#; paths are put behind it, and a key there would end up in logs. Leave it out; "
-                "a key belongs into an environment variable, named in api_key_env"
-            )
-        if concurrency < 1 or canary_every < 0 or timeout <= 0.0 or patience < 0.0:
-            raise ValueError(
-                f"concurrency is {concurrency} (at least 1), canary_every {canary_every} and "
-                f"patience {patience:g} (at least 0), timeout {timeout:g} (above 0)"
-            )
+        if timeout <= 0.0:
+            raise ValueError(f"timeout is {timeout:g}; these are seconds, above 0")
+        if patience < 0.0:
+            raise ValueError(f"patience is {patience:g}; these are seconds, at least 0")
         if temperature is not None and temperature not in self.scores_at:
             raise ValueError(
                 f"temperature is {temperature:g}; a server scores prompt tokens at 1 whatever is "
@@ -118,10 +109,15 @@ class ServerTeacher(Teacher):
             )
         key = os.environ.get(api_key_env, "") if api_key_env else ""
         if api_key_env and not key:
-            raise ValueError(f"api_key_env names {api_key_env}, which is not set")
+            # Someone may have written the key itself: it stays out of logs.
+            named = api_key_env if api_key_env.isidentifier() and api_key_env.isupper() else "***"
+            raise ValueError(
+                f"api_key_env names {named}, which is not set: put the key into an environment "
+                "variable (export NAME=…), and its name here"
+            )
         self.temperature, self.model = temperature, model
         self.url = url.rstrip("/").removesuffix("/v1")
-        self.name = f"teacher at {_shown(self.url)}"
+        self.name = f"teacher at {shown(self.url)}"
         self._tokenizer_path, self._patience = tokenizer, patience
         self._canary_every, self._canary = canary_every, Canary(self.name, self._sing, _BLAME)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -328,12 +324,3 @@ class ServerTeacher(Teacher):
 
 def _tokens(prompt: Sequence[int], answer: Sequence[int]) -> _Tokens:
     return tuple(prompt), tuple(answer)
-
-
-def _shown(url: str) -> str:
-    """The URL without user name, password and query."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return urlunsplit(
-        (parts.scheme, host + (f":{parts.port}" if parts.port else ""), parts.path, "", "")
-    )

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from rlkd.errors import nearest
 from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.columns import missing_column
 from rlkd.teacher.threads import Threads
 
 
@@ -56,6 +58,10 @@ class Several(Teacher):
     def after_update(self, step: int) -> None:
         for teacher in self.teachers.values():
             teacher.after_update(step)
+
+    def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for teacher in self.teachers.values():
+            teacher.check_rows(rows)
 
     def learnt(self) -> Mapping[str, Any]:
         return {
@@ -127,6 +133,29 @@ class Routed(Several):
         self.column = column
         self.name = f"teachers {', '.join(self.teachers)} by {column!r}"
 
+    def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows and self.column not in rows[0]:
+            why = "it says which teacher scores a row"
+            raise TeacherError(missing_column("column", self.column, rows[0], why))
+        members: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            members.setdefault(str(row[self.column]), []).append(row)
+        unknown = [name for name in members if name not in self.teachers]
+        if unknown:
+            count = sum(len(members[name]) for name in unknown)
+            near = nearest(unknown[0], self.teachers)
+            raise TeacherError(
+                f"{count} of {len(rows)} rows name a teacher that is not there.\n"
+                f"  found: in the column {self.column!r} {', '.join(map(repr, unknown[:5]))}"
+                f"{' and others' * (len(unknown) > 5)}; the teachers are "
+                f"{', '.join(self.teachers)}\n"
+                f"  did you mean: {near} for {unknown[0]!r}\n"
+                "  do: name a teacher for each value of the column under `teachers`, or leave "
+                "those rows out"
+            )
+        for name, group in members.items():
+            self.teachers[name].check_rows(group)
+
     def score_rows(
         self,
         rows: Sequence[Mapping[str, Any]],
@@ -178,10 +207,14 @@ class Mixed(Several):
         weights = dict.fromkeys(self.teachers, 1.0) if weights is None else dict(weights)
         if weights.keys() != self.teachers.keys():
             raise ValueError(
-                f"weights are for {', '.join(weights)}, teachers are {', '.join(self.teachers)}"
+                f"weights are for {', '.join(weights)}, teachers are {', '.join(self.teachers)}; "
+                "give each teacher a weight, by the same names"
             )
         if not all(w > 0.0 and math.isfinite(w) for w in weights.values()):
-            raise ValueError(f"weights are {weights}; each must be above 0")
+            raise ValueError(
+                f"weights are {weights}; each must be above 0 (a teacher without weight would be "
+                "asked for nothing: leave it out)"
+            )
         total = sum(weights.values())
         self.weights = {name: weights[name] / total for name in self.teachers}
         self.name = "teachers " + " + ".join(f"{w:.3g} {n}" for n, w in self.weights.items())

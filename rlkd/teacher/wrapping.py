@@ -38,6 +38,9 @@ class Wrapping(Teacher):
     def after_update(self, step: int) -> None:
         self.inner.after_update(step)
 
+    def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.inner.check_rows(rows)
+
     def learnt(self) -> Mapping[str, Any]:
         return self.inner.learnt()
 

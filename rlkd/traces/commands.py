@@ -35,9 +35,12 @@ def traces(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Write the file; the exit code is 1 where no answer was kept."""
     config = configs.load(arguments.config, overrides)
     if config.local_teacher is None:
-        raise ConfigError(
-            "rlkd traces: the config names no teacher.\n  do: add --teacher.path=FOLDER"
+        there = (
+            "the config names no teacher"
+            if config.teacher is None
+            else "the config's teacher.use only scores, and a model in a folder is to write"
         )
+        raise ConfigError(f"rlkd traces: {there}.\n  do: add --teacher.path=FOLDER")
     for name in ("samples", "temperature", "batch_size"):
         if not getattr(arguments, name) > 0:
             raise ConfigError(f"rlkd traces: --{name.replace('_', '-')} must be above 0")

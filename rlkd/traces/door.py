@@ -34,8 +34,13 @@ def check_traces(config: RunConfig) -> None:
             " (rlkd.algorithms.luffy:LUFFY, rlkd.algorithms.sft_kd:SFTKD)"
         )
     if wanted.samples is not None and config.local_teacher is None:
+        there = (
+            "there is none"
+            if config.teacher is None
+            else "that of teacher.use only scores; a model in a folder (teacher.path) writes"
+        )
         raise ConfigError(
-            "data.traces.samples: the teacher shall write the traces and there is none.\n"
+            f"data.traces.samples: the teacher shall write the traces and {there}.\n"
             "  do: set teacher.path, or data.traces.path to a file of traces"
         )
     if wanted.missing == "on_policy" and algorithm.most_traces(size) == size:

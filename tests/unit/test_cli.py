@@ -1,6 +1,7 @@
 """The command line: what it runs, what it prints, and how it fails."""
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -31,15 +32,14 @@ run: {name: tiny}
 
 
 @pytest.fixture(autouse=True)
-def files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def files(project: Path, student: str, teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project with a config, an environment, a reward and two model folders."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     (project / "run.yaml").write_text(CONFIG)
     (project / "env_x.py").write_text("def rows(split, n, seed): return []\n")
     (project / "reward_x.py").write_text("def right(completions, tolerance, **columns): ...\n")
-    for name in ("student", "teacher"):
-        (project / "models" / name).mkdir(parents=True)
-        (project / "models" / name / "config.json").write_text("{}")
+    for name, model in (("student", student), ("teacher", teacher)):
+        shutil.copytree(model, project / "models" / name)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_dry_run_counts_the_processes(capsys, monkeypatch: pytest.MonkeyPatch):
         (["--rewards.0.kwargs.tolerence", "1"], "rewards.0.kwargs.tolerence: right has no such"),
         (["--rewards.1.use", "reward_x:wrong"], "rewards.1.use: 'reward_x' has no 'wrong'"),
         (["--model.path", "models/studnet"], "did you mean: models/student"),
-        (["--teacher.path", "env_x.py"], "teacher.path: there is no folder env_x.py"),
+        (["--teacher.path", "env_x.py"], "teacher.path: env_x.py is a file, and a model is a"),
         (["--model.path", "models"], "models holds no model.\n  found: student, teacher"),
         (["--batch.micro_batch_size", "3"], "batch: the 8 completions of an optimiser step cannot"),
         (["--run.dir", ".", "--run.name", "models"], "run.name: models is in use"),

@@ -67,7 +67,7 @@ def test_a_mapping_of_teachers():
         ),
         (
             "{use: 'rlkd.teacher.several:Mixed', teachers: {a: {path: 3}, b: {path: nowhere}}}",
-            r"teacher\.teachers\.a\.path: .*string",
+            r"teacher\.teachers\.a\.path: this value cannot be used",
         ),
         ("{use: 'rlkd.teacher.server:ServerTeacher'}", r"do: set teacher\.url"),
         ("{use: 'rlkd.teacher.server:ServerTeacher', uri: x}", r"teacher\.uri: .* no such"),

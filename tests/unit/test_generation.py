@@ -132,6 +132,8 @@ def test_a_setting_of_another_backend_is_refused(name):
          "holds a user name or a password"),
         (["--generation.server_url", "localhost:8000"],
          "must be like http://localhost:8000"),
+        (["--generation.server_url", "http://host:8000/v1/"],
+         "give the address alone, http://host:8000"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant(words, message):

@@ -142,3 +142,8 @@ def _check_url(url: str) -> None:
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"server_url is {url!r}; it must be like http://localhost:8000")
+    if parts.path.rstrip("/").endswith(("/v1", "/completions", "/models", "/generate")):
+        raise ValueError(
+            f"server_url is {url!r}, which is one of the server's endpoints; they are put behind"
+            f" it: give the address alone, {parts.scheme}://{parts.netloc}"
+        )

@@ -1,0 +1,73 @@
+"""A config's teachers behind servers: each is asked, with a few seconds' patience."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rlkd.config import ConfigError, RunConfig
+from rlkd.doctor.finding import Finding
+from rlkd.teacher import serving
+from rlkd.teacher.outline import Outlines
+from rlkd.teacher.shown import longest_prompts
+
+
+def look(config: RunConfig, rows: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Is each there, with its model, room for the longest row, and scores?
+
+    Args:
+        config: what `rlkd.teacher.door.check_teaching` has let pass.
+        rows: for training; empty where they cannot be used.
+    """
+    if not serving.has_servers(config):
+        return []
+    assert config.teacher is not None
+    found = []
+    with Outlines(config.teacher) as outlines:
+        servers = serving.addresses(outlines)
+        prompts = longest_prompts(config, rows, outlines) if servers and rows else {}
+        for place, address in servers.items():
+            found += _look_at(address, config, prompts.get(place))
+            address.close()
+    return found
+
+
+def _look_at(address: serving.Address, config: RunConfig, prompt: int | None) -> list[Finding]:
+    start = time.monotonic()
+    try:
+        models = address.models()
+    except serving.Silent as error:
+        waited = time.monotonic() - start
+        return [
+            Finding(
+                "problem",
+                f"{address.place}: {address.shown} does not answer as a server of vLLM: {error}"
+                f" ({waited:.1f} s)",
+                "start it (vllm serve MODEL), mend the url, or name its key in api_key_env",
+            )
+        ]
+    took = time.monotonic() - start
+    try:
+        model = serving.chosen(address, models)
+    except ConfigError as error:
+        return [Finding("problem", str(error))]
+    limit = models[model]
+    reads = (
+        f"reads {limit} tokens" if limit is not None else "does not say how many tokens it reads"
+    )
+    text = f"{address.place}: {address.shown} serves {model}, {reads} (asked in {took:.2f} s)"
+    problem = serving.too_short(address, limit, config, prompt)
+    found = [Finding("ok", text) if problem is None else Finding("problem", problem)]
+    try:
+        seconds = address.scores(model)
+    except serving.Silent as error:
+        return [
+            *found,
+            Finding(
+                "problem",
+                f"{address.place}: {model} at {address.shown} does not score tokens: {error}",
+                "serve it by vLLM, whose /v1/completions takes prompt_logprobs; a gateway before it"
+                " must hand that on",
+            ),
+        ]
+    text = f"{address.place}: it scores tokens (prompt_logprobs; two tokens in {seconds:.2f} s)"
+    return [*found, Finding("ok", text)]

@@ -1,0 +1,227 @@
+"""A teacher's server, looked at once and with little patience: what it serves, how many tokens it
+reads, whether it scores. The run itself asks for longer (`rlkd.teacher.server`)."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from rlkd.config import ConfigError, RunConfig
+from rlkd.config.schema import OtherTeacher
+from rlkd.config.teacher import teacher_classes
+from rlkd.errors import nearest, together
+from rlkd.teacher.base import TeacherError, fault_of
+from rlkd.teacher.door import scores
+from rlkd.teacher.outline import Outlines
+from rlkd.teacher.reply import read_reply
+from rlkd.teacher.server import ServerTeacher
+from rlkd.teacher.shown import longest_prompts
+
+_WAIT = httpx.Timeout(5.0, connect=3.0)
+_WRITTEN = 1
+"""Tokens that the server writes itself: vLLM has no request for scores alone."""
+
+
+class Silent(Exception):
+    """It did not answer, or not with what it was asked for."""
+
+
+class Refused(Silent):
+    """It answered that it will not: asking again gives the same."""
+
+
+class Address:
+    """A server and the key for it. No message of its holds the key.
+
+    Args:
+        place: of the teacher's block.
+        teacher: made from that, and asked for nothing.
+        block: the block.
+    """
+
+    def __init__(self, place: str, teacher: ServerTeacher, block: OtherTeacher) -> None:
+        name = block.settings.get("api_key_env")
+        self._key = os.environ.get(name, "") if name else ""
+        self.place, self.url, self.wanted = place, teacher.url, teacher.model
+        self.shown = teacher.name.removeprefix("teacher at ")
+        """Its URL, for messages."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._http = httpx.Client(headers=headers, timeout=_WAIT)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def models(self) -> dict[str, int | None]:
+        """The names that it serves, and how many tokens each reads, prompt and answer together;
+        None: it does not say.
+
+        Raises:
+            Silent: it does not answer. Refused: it is another kind of server, or wants another key.
+        """
+        said = self._ask("GET", "/v1/models")
+        try:
+            entries = {str(entry["id"]): entry for entry in said["data"]}
+        except (KeyError, TypeError) as error:
+            raise Refused(f"/v1/models lists no models: {self._clean(str(said))}") from error
+        return {name: _limit(entry, entries) for name, entry in entries.items()}
+
+    def scores(self, model: str) -> float:
+        """Seconds that it took to score a token after another.
+
+        Raises:
+            Silent: it did not.
+        """
+        body = {
+            "model": model, "prompt": [0, 1], "max_tokens": _WRITTEN, "temperature": 1.0,
+            "prompt_logprobs": 0, "add_special_tokens": False,
+        }  # fmt: skip
+        start = time.monotonic()
+        said = self._ask("POST", "/v1/completions", body)
+        seconds = time.monotonic() - start
+        try:
+            scored = read_reply(said, 1, [1], "it")
+            fault = fault_of("it", scored, [1], "in a request of two tokens")
+        except (TeacherError, AttributeError, TypeError, ValueError) as error:
+            fault = str(error)
+        if fault is not None:
+            raise Silent(self._clean(fault))
+        return seconds
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            reply = self._http.request(method, self.url + path, json=body)
+        except httpx.HTTPError as error:
+            raise Silent(self._clean(f"{type(error).__name__} {error}".strip())) from error
+        if reply.status_code != 200:
+            later = reply.status_code >= 500 or reply.status_code in (408, 425, 429)
+            kind = Silent if later else Refused
+            raise kind(f"HTTP {reply.status_code} to {path}: {self._clean(reply.text)!r}")
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise Silent(f"no JSON to {path} but {self._clean(reply.text)!r}") from error
+
+    def _clean(self, text: str) -> str:
+        """Without the key, should the server repeat it; and not long."""
+        return (text.replace(self._key, "***") if self._key else text)[:200]
+
+
+def has_servers(config: RunConfig) -> bool:
+    """Is a server among those who are asked for scores?"""
+    if config.teacher is None or not scores(config):
+        return False
+    return any(issubclass(kind, ServerTeacher) for kind in teacher_classes(config.teacher))
+
+
+def addresses(outlines: Outlines) -> dict[str, Address]:
+    """The servers of a teacher, by their places."""
+    return {
+        place: Address(place, made, block)
+        for place, made in outlines.by_place.items()
+        if isinstance(made, ServerTeacher)
+        and isinstance(block := outlines.blocks[place], OtherTeacher)
+    }
+
+
+def chosen(address: Address, models: Mapping[str, int | None]) -> str:
+    """The name that the run will ask for, of those that are served.
+
+    Raises:
+        ConfigError: it names one that is not, or none of several.
+    """
+    served, wanted = ", ".join(models) or "nothing", address.wanted
+    if wanted is None and len(models) == 1:
+        return next(iter(models))
+    if wanted in models:
+        return str(wanted)
+    if wanted is None:
+        raise ConfigError(
+            f"{address.place}.model: {address.shown} serves several models, or none, and the"
+            f" config names none.\n  found: {served}\n"
+            f"  do: set {address.place}.model to one of them"
+        )
+    raise ConfigError(
+        f"{address.place}.model: {address.shown} does not serve {wanted!r}.\n"
+        f"  found: {served}\n  did you mean: {nearest(wanted, models)}\n"
+        f"  do: set {address.place}.model to a name that is served, or serve it by this one"
+        " (--served-model-name)"
+    )
+
+
+def too_short(
+    address: Address, limit: int | None, config: RunConfig, prompt: int | None
+) -> str | None:
+    """The message of a server that reads fewer tokens than a row may have; None: it is not known
+    to.
+
+    Args:
+        limit: tokens that it reads; None: it does not say.
+        prompt: tokens of the longest prompt; None: not known, at least one.
+    """
+    answer = config.sampling.max_completion_length
+    needed = (prompt or 1) + answer + _WRITTEN
+    if limit is None or needed <= limit:
+        return None
+    prompts = "a prompt" if prompt is None else f"prompts of up to {prompt} tokens"
+    return (
+        f"{address.place}: {address.shown} reads at most {limit} tokens (its max_model_len).\n"
+        f"  found: {prompts}, answers of up to {answer} (sampling.max_completion_length) and"
+        f" {_WRITTEN} token that it writes itself: {needed}{' or more' * (prompt is None)}\n"
+        "  why: it refuses what is longer, and the run would end at the first such answer\n"
+        f"  do: start it with --max-model-len {needed} or more, or lower"
+        " sampling.max_completion_length"
+    )
+
+
+def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> None:
+    """What a teacher's servers say of themselves fits the run. One that does not answer at once is
+    left to the run, which waits for it.
+
+    Args:
+        config: what `rlkd.teacher.door.check_teaching` has let pass.
+        rows: for training, what `check_rows` has let pass; none: the prompts are not known.
+
+    Raises:
+        ConfigError: a server refuses, does not serve the model that is named, or reads too few
+            tokens.
+    """
+    if not has_servers(config):
+        return
+    assert config.teacher is not None
+    problems = []
+    with Outlines(config.teacher) as outlines:
+        for place, address in addresses(outlines).items():
+            try:
+                models = address.models()
+                limit = models[chosen(address, models)]
+            except Refused as error:
+                problems.append(
+                    f"{place}: {address.shown} is no server of vLLM, or wants a key.\n"
+                    f"  found: {error}\n"
+                    "  do: mend the url, or name the environment variable that holds the key in"
+                    f" {place}.api_key_env"
+                )
+                continue
+            except Silent:
+                continue
+            except ConfigError as error:
+                problems.append(str(error))
+                continue
+            finally:
+                address.close()
+            known = limit is not None and bool(rows)
+            prompt = longest_prompts(config, rows, outlines)[place] if known else None
+            problem = too_short(address, limit, config, prompt)
+            problems += [problem] if problem is not None else []
+    if problems:
+        raise together(problems, f"run {config.run.name}")
+
+
+def _limit(entry: Mapping[str, Any], entries: Mapping[str, Any]) -> int | None:
+    """Of adapters that it serves vLLM gives their model's name alone."""
+    own = entry.get("max_model_len")
+    if own is None:
+        own = entries.get(str(entry.get("parent")), {}).get("max_model_len")
+    return own if isinstance(own, int) else None
