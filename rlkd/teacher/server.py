@@ -2,18 +2,14 @@
 since TRL 1.16 starts that one with flags of its own, and has no other endpoint for this). It is
 asked for the log-probabilities of the tokens that it is sent (`prompt_logprobs`), nothing else."""
 
-import logging
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import httpx
-import tenacity
 import torch
 
-from rlkd.teacher.address import check_address, shown
+from rlkd.teacher.address import check_address
 from rlkd.teacher.base import (
     Teacher,
     TeacherError,
@@ -23,29 +19,17 @@ from rlkd.teacher.base import (
     refuse_empty_prompts,
 )
 from rlkd.teacher.canary import Canary
-from rlkd.teacher.reply import SHOWN, read_models, read_reply
+from rlkd.teacher.patient import Patient, Refused
+from rlkd.teacher.reply import read_models, read_reply
 from rlkd.teacher.threads import Threads, result_of
-
-logger = logging.getLogger(__name__)
 
 _CANARY_TOKENS = 8
 _Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 """Of a prompt and its answer."""
-_BACK_OFF = tenacity.wait_random_exponential(multiplier=0.5, max=15.0)
-_OF_ONE_REQUEST = (400, 413, 422)
-"""Statuses that refuse what one request holds; any other refuses whoever asks."""
 _BLAME = (
     "another model, or another setting of the server, has taken its place. Serve the model that "
     "the run began with and resume, or begin a new run."
 )
-
-
-class Unreachable(Exception):
-    """The server did not answer, or said that it cannot now."""
-
-
-class Refused(TeacherError):
-    """The server refuses what one request holds; it may take another."""
 
 
 class ServerTeacher(Teacher):
@@ -117,22 +101,22 @@ class ServerTeacher(Teacher):
             )
         self.temperature, self.model = temperature, model
         self.url = url.rstrip("/").removesuffix("/v1")
-        self.name = f"teacher at {shown(self.url)}"
-        self._tokenizer_path, self._patience = tokenizer, patience
+        self._server = Patient(self.url, key, timeout, patience)
+        self.name, self._tokenizer_path = self._server.name, tokenizer
         self._canary_every, self._canary = canary_every, Canary(self.name, self._sing, _BLAME)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
         self._threads = Threads(concurrency, "teacher-request")
         self._begun: dict[_Tokens, list[Future]] = {}
-        self._warned, self._given_up = threading.Lock(), threading.Event()
-        self.retries, self._spent, self._met = 0, Usage(), False
-        self.usage = self._spent
+        self.usage = self._spent = Usage()
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again so far."""
+        return self._server.retries
 
     # -- before the first score ---------------------------------------------------------------
 
     def prepare(self, device: torch.device) -> None:
-        served = read_models(self._ask("GET", "/v1/models"), self.name)
-        self._met = True
+        served = read_models(self._server.ask("GET", "/v1/models"), self.name)
         if self.model is None and len(served) == 1:
             self.model = served[0]
         if self.model not in served:
@@ -171,7 +155,7 @@ class ServerTeacher(Teacher):
         if temperature not in self.scores_at:
             raise TeacherError(f"{self.name} scores at temperature 1, not at {temperature:g}")
         refuse_empty_prompts(prompt_ids)
-        self._given_up.clear()
+        self._server.begin()
         self._canary.hear()
         # Longest first: the last to come back is then a short one.
         order = sorted(
@@ -196,7 +180,7 @@ class ServerTeacher(Teacher):
     ) -> bool:
         if not self._canary.is_heard:
             return False
-        self._given_up.clear()
+        self._server.begin()
         future = self._threads.submit(self._score_one, prompt_ids, completion_ids)
         self._begun.setdefault(_tokens(prompt_ids, completion_ids), []).append(future)
         return True
@@ -232,16 +216,15 @@ class ServerTeacher(Teacher):
         return scored.logp
 
     def _look(self) -> None:
-        if self._given_up.is_set():
+        if self._server.has_given_up:
             raise TeacherError(f"{self.name} is not asked any longer")
 
     def give_up(self) -> None:
-        self._given_up.set()
+        self._server.give_up()
 
     def close(self) -> None:
-        self.give_up()
+        self._server.close()
         self._threads.close()
-        self._http.close()
 
     def _score_one(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
         if not len(answer):
@@ -255,71 +238,10 @@ class ServerTeacher(Teacher):
             "add_special_tokens": False,
         }
         try:
-            reply = self._ask("POST", "/v1/completions", body)
+            reply = self._server.ask("POST", "/v1/completions", body)
         except Refused as error:
             return TokenScores.faulty(answer, str(error))
         return read_reply(reply, len(prompt), answer, self.name)
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The JSON of one request, asked again with longer and longer pauses while the server is
-        not there.
-
-        Raises:
-            Refused: it refuses this request.
-            TeacherError: it is not there for `patience` seconds, or refuses any.
-        """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unreachable),
-            wait=self._pause,
-            stop=tenacity.stop_any(
-                tenacity.stop_after_delay(self._patience),
-                tenacity.stop_when_event_set(self._given_up),
-            ),
-            sleep=tenacity.sleep_using_event(self._given_up),
-            before_sleep=self._say_that_it_waits,
-            reraise=True,
-        )
-        try:
-            return retrying(self._ask_once, method, path, body)
-        except Unreachable as error:
-            if self._given_up.is_set():
-                raise TeacherError(f"{self.name} is not asked any longer: {error}") from error
-            then = " again and resume" if self._met else ", then start"
-            raise TeacherError(
-                f"{self.name} did not answer for {self._patience:g} seconds: {error}. Start it"
-                f"{then} the run; `patience` is how long it is waited for."
-            ) from error
-
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until it is asked again: at most what is left of the patience."""
-        left = self._patience - (state.seconds_since_start or 0.0)
-        return max(0.0, min(_BACK_OFF(state), left))
-
-    def _ask_once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        try:
-            reply = self._http.request(method, self.url + path, json=body)
-        except httpx.HTTPError as error:
-            raise Unreachable(f"{type(error).__name__} {error}".strip()) from error
-        if reply.status_code in (408, 425, 429) or reply.status_code >= 500:
-            raise Unreachable(f"HTTP {reply.status_code} {reply.text[:200]!r}")
-        if reply.status_code != 200:
-            kind = Refused if reply.status_code in _OF_ONE_REQUEST else TeacherError
-            raise kind(
-                f"{self.name} refuses {path} with HTTP {reply.status_code}: {reply.text[:SHOWN]}"
-            )
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise Unreachable(f"no JSON but {reply.text[:200]!r}") from error
-
-    def _say_that_it_waits(self, state: tenacity.RetryCallState) -> None:
-        self.retries += 1
-        error = state.outcome.exception() if state.outcome is not None else None
-        if self._warned.acquire(blocking=False):  # once: sixteen threads find out together
-            logger.warning(
-                "%s does not answer (%s); asking again for %g seconds",
-                self.name, error, self._patience,
-            )  # fmt: skip
 
 
 def _tokens(prompt: Sequence[int], answer: Sequence[int]) -> _Tokens:

@@ -221,7 +221,7 @@ def test_a_server_that_refuses_them_all_ends_the_run_in_its_own_words(
 
 def test_patience_is_not_outlived_by_a_pause(double, connect, monkeypatch):
     """Left alone, the next pause would be 5 seconds."""
-    monkeypatch.setattr("rlkd.teacher.server._BACK_OFF", lambda state: 5.0)
+    monkeypatch.setattr("rlkd.teacher.patient._BACK_OFF", lambda state: 5.0)
     teacher = connect()
     double.misbehave = lambda reply: 503
     asked, started = len(double.requests), time.perf_counter()
