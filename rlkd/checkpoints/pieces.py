@@ -39,6 +39,7 @@ class Pieces:
 
     def __init__(self) -> None:
         self._pieces: dict[str, tuple[Piece | None, bool]] = {}
+        self._unneeded: tuple[str, ...] = ()
 
     def add(self, name: str, piece: Piece | None, *, per_rank: bool = False) -> None:
         """Save and restore `piece` from here on.
@@ -56,6 +57,10 @@ class Pieces:
         if name in self._pieces or not name.isidentifier():
             raise ValueError(f"{name!r}: a piece's name is a word that no other piece has")
         self._pieces[name] = (piece, per_rank)
+
+    def do_without(self, prefix: str) -> None:
+        """Leave the pieces of a checkpoint whose names begin so: this run has nobody for them."""
+        self._unneeded += (prefix,)
 
     @property
     def writers(self) -> dict[str, str]:
@@ -106,6 +111,8 @@ class Pieces:
         """
         theirs, ours = checkpoint.manifest.pieces, self.writers
         for name in sorted(theirs.keys() ^ ours.keys()):
+            if name not in ours and name.startswith(self._unneeded):
+                continue
             has, lacks = ("this run", checkpoint.path) if name in ours else ("it", "this run")
             raise CheckpointError(
                 f"{checkpoint.path} cannot be resumed from: piece {name!r} is missing.\n"

@@ -63,6 +63,7 @@ class Teaching(Asking):
         # Without a teacher too: a run may go on with the algorithm of a later phase alone.
         this.pieces.add("bad_scores", self.bad_scores)
         if self.teacher is None:
+            this.pieces.do_without("teacher_")
             return
         this.add_callback(FollowsStudent(self.teacher))
         for name, piece in self.teacher.learnt().items():
