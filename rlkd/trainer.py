@@ -142,6 +142,7 @@ class Trainer(
         self._tool_mask: list[list[int]] | None = None
         self._take_traces(traces)
         self._start_checkpoints()
+        self._add_frozen()
         self._start_phases()
         self.spending = Spending(self.teacher)
         self.pieces.add("spending", self.spending, per_rank=True)

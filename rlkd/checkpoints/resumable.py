@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerState
 
 from rlkd.checkpoints import carried
+from rlkd.checkpoints.frozen_weights import FrozenWeights
 from rlkd.checkpoints.manifest import Checkpoint, CheckpointError
 from rlkd.checkpoints.pieces import Pieces
 from rlkd.checkpoints.writer import CheckpointWriter
@@ -38,6 +39,20 @@ class Resumable:
         )
         self._resuming = carried.RestoreCallback(self)
         this.add_callback(self._resuming)
+
+    def _add_frozen(self) -> None:
+        """What adapters stand on, and the reference: both are loaded from the student's folder."""
+        this = self._this
+        where = f"the student's folder {this.model.config._name_or_path}"
+        if hasattr(this.accelerator.unwrap_model(this.model), "peft_config"):
+            base = FrozenWeights(where, lambda: this.accelerator.unwrap_model(this.model))
+            self.pieces.add("base", base, per_rank=True)
+        self.pieces.do_without("reference")  # of a phase that this run leaves out
+        if this.ref_model is not None and not this.args.sync_ref_model:
+            reference = FrozenWeights(
+                where, lambda: this.accelerator.unwrap_model(this.ref_model), is_whole=True
+            )
+            self.pieces.add("reference", reference, per_rank=True)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kw: Any) -> Any:
         """As transformers' `train`; a checkpoint that is not whole, or not of this run, is refused.

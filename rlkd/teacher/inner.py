@@ -64,7 +64,7 @@ class InnerTeacher(LocalTeacher):
             self.model.train(training)
 
     def learnt(self) -> Mapping[str, Any]:
-        return {}  # a resumed run restores the student
+        return {}  # the student is in the checkpoint, what its adapters stand on is looked at there
 
     def _count(self, module: Any, args: tuple, kwargs: dict[str, Any]) -> None:
         if self._scoring:  # the backbone is the student's, whose own passes are none of these
@@ -80,7 +80,6 @@ class AdapterOff(InnerTeacher):
     it scores. It costs no memory but its pass."""
 
     name = "teacher adapter-off"
-    held_in = "the folder of the student"
 
     def meet(self, student: Student) -> None:
         if not hasattr(student.model, "disable_adapter"):
@@ -92,13 +91,6 @@ class AdapterOff(InnerTeacher):
 
     def _weights(self) -> AbstractContextManager[None]:
         return self.model.disable_adapter()
-
-    def learnt(self) -> Mapping[str, Any]:
-        # A checkpoint holds the adapters alone; what they stand on is loaded from its folder, and
-        # with biases trained it is not what it was, whatever is switched off.
-        adapters = self.model.peft_config.values()
-        is_frozen = all(getattr(adapter, "bias", "none") == "none" for adapter in adapters)
-        return LocalTeacher.learnt(self) if is_frozen else {}
 
 
 class SelfTeacher(InnerTeacher):

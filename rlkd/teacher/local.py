@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rlkd.checkpoints.frozen_weights import FrozenWeights
 from rlkd.objectives.chunked import Head
 from rlkd.objectives.logprobs import sampled_logprobs
 from rlkd.teacher import batches, loading
@@ -19,14 +20,13 @@ from rlkd.teacher.base import (
 )
 from rlkd.teacher.batches import Row
 from rlkd.teacher.counting import Counting
-from rlkd.teacher.frozen import Frozen
 from rlkd.teacher.heads import CheckedHead, head_settings
 from rlkd.teacher.packed import PaddingFree
 from rlkd.teacher.quantized import MOVES_BY_ITSELF
 from rlkd.teacher.tokens import describe_difference, end_token_ids
 
 
-class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeacher):
+class LocalTeacher(PaddingFree, CheckedHead, Counting, DistributionTeacher):
     """A frozen causal language model, in evaluation mode and in its own dtype.
 
     Rows are stripped of padding, sorted by length and packed into forwards of at most
@@ -73,7 +73,7 @@ class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeach
         self._start_packing(padding_free, shared_prompts)
         path = model.config._name_or_path
         self.name = f"teacher {path or type(model).__name__}"
-        self.held_in = f"the folder {path}" if path else "what it was made from"
+        self._held_in = f"the teacher's folder {path}" if path else "what the teacher was made of"
         self.tokenizer = tokenizer if tokenizer is not None else loading.tokenizer_of(model)
         self.end_token_ids = end_token_ids(model, self.tokenizer)
         self._take(model.eval().requires_grad_(False))
@@ -145,6 +145,9 @@ class LocalTeacher(PaddingFree, CheckedHead, Counting, Frozen, DistributionTeach
             self.model.to("cpu")
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def learnt(self) -> Mapping[str, Any]:
+        return {"weights": FrozenWeights(self._held_in, lambda: self.model)}
 
     def check_tokenizer(self, tokenizer: Any, model_vocab_size: int) -> None:
         rows = self._head.weight.shape[0]

@@ -26,10 +26,6 @@ from rlkd.teacher.threads import Threads, result_of
 _CANARY_TOKENS = 8
 _Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 """Of a prompt and its answer."""
-_BLAME = (
-    "another model, or another setting of the server, has taken its place. Serve the model that "
-    "the run began with and resume, or begin a new run."
-)
 
 
 class ServerTeacher(Teacher):
@@ -103,7 +99,7 @@ class ServerTeacher(Teacher):
         self.url = url.rstrip("/").removesuffix("/v1")
         self._server = Patient(self.url, key, timeout, patience)
         self.name, self._tokenizer_path = self._server.name, tokenizer
-        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing, _BLAME)
+        self._canary_every, self._canary = canary_every, Canary(self.name, self._sing)
         self._threads = Threads(concurrency, "teacher-request")
         self._begun: dict[_Tokens, list[Future]] = {}
         self.usage = self._spent = Usage()

@@ -1,4 +1,4 @@
-"""A run is stopped, its teacher's folder gets other weights, and it does not go on with those."""
+"""A run is stopped, a folder that it reads gets other weights, and it does not go on with those."""
 
 import json
 import re
@@ -14,6 +14,8 @@ from tests.e2e.test_processes import launch
 from tests.e2e.test_resume import ROOT, stop_after, train
 
 STUDENT, TEACHER = "configs/models/tiny_student", "configs/models/tiny_teacher"
+OF_THE_STUDENT = ("adapter-off", "reference")
+"""Kinds whose weights are loaded from the student's folder."""
 SMALL = [
     "configs/quickstart.yaml", "--optim.steps=4", "--data.train.size=40", "--data.eval=null",
     "--eval.every=0", "--batch.prompts_per_step=4", "--batch.group_size=4",
@@ -36,6 +38,8 @@ def words_of(kind: str, folder: Path) -> list[str]:
     if kind == "adapter-off":
         lora = "--model.lora={r: 4, alpha: 8}"
         return [f"--model.path={folder}", lora, a_class("inner:AdapterOff")]
+    if kind == "reference":
+        return [f"--model.path={folder}", "--algorithm.beta=0.1"]
     if kind == "mixed":
         return [a_class("several:Mixed", teachers={"kept": other, "swapped": own})]
     return [f"--teacher.path={folder}", "--teacher.offload=true", "--teacher.padding_free=true"]
@@ -51,10 +55,10 @@ def swap(folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("kind", ["local", "mixed", "adapter-off"])
+@pytest.mark.parametrize("kind", ["local", "mixed", "adapter-off", "reference"])
 def test_other_weights_are_refused_and_the_same_ones_go_on(kind, tmp_path, capsys):
     folder = tmp_path / "model"
-    shutil.copytree(STUDENT if kind == "adapter-off" else TEACHER, folder)
+    shutil.copytree(STUDENT if kind in OF_THE_STUDENT else TEACHER, folder)
     words = [*SMALL, *words_of(kind, folder), f"--run.dir={tmp_path}"]
     assert train(*words, "--run.name=whole") == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -67,16 +71,15 @@ def test_other_weights_are_refused_and_the_same_ones_go_on(kind, tmp_path, capsy
     capsys.readouterr()
     assert train(str(run), "--resume") == 2
     said = capsys.readouterr().err
-    where = "the folder of the student" if kind == "adapter-off" else f"the folder {folder}"
-    assert "scores the same tokens otherwise than at the start of this run (by " in said
-    assert f"{where} no longer holds the model that the run began with. Put it back" in said
-    assert "or begin a new run" in said
+    where = f"the {'student' if kind in OF_THE_STUDENT else 'teacher'}'s folder {folder}"
+    assert f"{where} no longer holds the model that the run began with.\n  found: " in said
+    assert "do: put it back and resume, or begin a new run" in said
     assert "Traceback" not in said
     assert newest(run).name == "checkpoint-2"
     shutil.rmtree(folder)
     shutil.move(tmp_path / "kept", folder)
     assert train(str(run), "--resume") == 0
-    assert "scores the same tokens as when the run began" in capsys.readouterr().err
+    assert re.search(rf"{where} holds the \d+ frozen weights", capsys.readouterr().err)
     assert differences(tmp_path / "whole", run) == []
 
 
