@@ -13,7 +13,7 @@ from rlkd import folder as folders
 from rlkd.checkpoints import carried, manifest
 from rlkd.checkpoints.manifest import Checkpoint, CheckpointError
 from rlkd.config import ConfigError, RunConfig
-from rlkd.config.teacher import places_of_teachers
+from rlkd.config.teacher import places_of_teachers, teacher_classes
 from rlkd.tracking.metrics_file import discarded
 from rlkd.tracking.store import discard_after
 
@@ -26,12 +26,10 @@ FREE = (
     "generation.memory_share", "generation.sleep",
 )  # fmt: skip
 """Keys that a resumed run may change: they touch neither what is learnt nor what is measured."""
-FREE_OF_TEACHERS = (
-    "chunk_tokens", "check", "overlap", "on_bad_scores",
-    # A server that moved; its canary is in the checkpoint.
-    "url", "timeout", "patience", "concurrency", "canary_every", "api_key_env",
-)  # fmt: skip
+FREE_OF_TEACHERS = ("chunk_tokens", "check", "overlap", "on_bad_scores")
 """The same in the block of the teacher, and in those of the teachers inside it."""
+FREE_OF_SERVERS = ("url", "timeout", "patience", "concurrency", "canary_every", "api_key_env")
+"""And in that of one behind a server, which may move: its canary is in the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -229,10 +227,19 @@ def _differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 def _free_of_teachers(old: RunConfig, new: RunConfig) -> list[str]:
     # By what is a block: a teacher may be called url, and have a weight by that name.
+    from rlkd.teacher.server import ServerTeacher
+
     was, now = (
-        set(places_of_teachers(config.teacher) if config.teacher else ()) for config in (old, new)
+        dict(zip(places_of_teachers(config.teacher), teacher_classes(config.teacher), strict=True))
+        if config.teacher is not None
+        else {}
+        for config in (old, new)
     )
-    return [f"{place}.{name}" for place in was & now for name in FREE_OF_TEACHERS]
+    both = was.keys() & now.keys()
+    served = [p for p in both if all(issubclass(k[p], ServerTeacher) for k in (was, now))]
+    return [f"{place}.{name}" for place in both for name in FREE_OF_TEACHERS] + [
+        f"{place}.{name}" for place in served for name in FREE_OF_SERVERS
+    ]
 
 
 def _is_free(key: str, frees: Iterable[str]) -> bool:

@@ -198,9 +198,21 @@ class Cached(Wrapping):
 def _key(
     row: Mapping[str, Any], prompt: Sequence[int], answer: Sequence[int], temperature: float
 ) -> bytes:
-    """Names what was asked. Of the row, text and numbers count: what a template can show."""
+    """Names what was asked. Of the row all counts that is written as it is meant: what a template
+    can show."""
     hashed = hashlib.blake2b(digest_size=16)
     shown = sorted((k, v) for k, v in row.items() if isinstance(v, (str, int, float, bool)))
+    lists = sorted((k, repr(v)) for k, v in row.items() if _is_plain(v) and (k, v) not in shown)
     hashed.update(repr((float(temperature), shown, len(prompt))).encode())
+    hashed.update(repr(lists).encode() if lists else b"")
     hashed.update(array("q", prompt).tobytes() + array("q", answer).tobytes())
     return hashed.digest()
+
+
+def _is_plain(value: Any) -> bool:
+    """Text, numbers, None, and lists and dictionaries of them."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, str | int | float | bool)

@@ -16,6 +16,7 @@ from rlkd.teacher.base import (
     TokenScores,
     Usage,
     fault_of,
+    faults_of,
     refuse_empty_prompts,
 )
 from rlkd.teacher.canary import Canary
@@ -26,6 +27,10 @@ from rlkd.teacher.threads import Threads, result_of
 _CANARY_TOKENS = 8
 _Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 """Of a prompt and its answer."""
+
+
+class _NoCanary(TeacherError):
+    """The canary has no scores that could be compared."""
 
 
 class ServerTeacher(Teacher):
@@ -44,8 +49,9 @@ class ServerTeacher(Teacher):
         timeout: seconds to wait for one answer.
         patience: seconds to go on asking a server that does not answer (one that restarts, say);
             then the run stops.
-        canary_every: optimiser steps between two looks whether the server still holds the model
-            that it held at the start; 0: never.
+        canary_every: batches of answers between two looks whether the server still holds the model
+            that it held at the start; they are made before the scores of a batch are handed on, so
+            that with 1 another model's are never learnt from. 0: at the start and on resume alone.
         api_key_env: environment variable that holds the key; None: no key.
 
     Raises:
@@ -68,7 +74,7 @@ class ServerTeacher(Teacher):
         concurrency: int = 16,
         timeout: float = 120.0,
         patience: float = 300.0,
-        canary_every: int = 50,
+        canary_every: int = 1,
         api_key_env: str | None = None,
     ) -> None:
         check_address(url)
@@ -76,7 +82,7 @@ class ServerTeacher(Teacher):
             raise ValueError(f"concurrency is {concurrency}; it counts requests, at least 1")
         if canary_every < 0:
             raise ValueError(
-                f"canary_every is {canary_every}; it counts optimiser steps, at least 1 (0: never)"
+                f"canary_every is {canary_every}; it counts batches, at least 1 (0: at the start)"
             )
         if timeout <= 0.0:
             raise ValueError(f"timeout is {timeout:g}; these are seconds, above 0")
@@ -102,6 +108,7 @@ class ServerTeacher(Teacher):
         self._canary_every, self._canary = canary_every, Canary(self.name, self._sing)
         self._threads = Threads(concurrency, "teacher-request")
         self._begun: dict[_Tokens, list[Future]] = {}
+        self._batches = 0
         self.usage = self._spent = Usage()
 
     @property
@@ -118,6 +125,9 @@ class ServerTeacher(Teacher):
         if self.model not in served:
             asked = "no model is named" if self.model is None else f"no {self.model!r} is served"
             raise TeacherError(f"{self.name}: {asked}; it serves {', '.join(served) or 'nothing'}")
+        # On every rank: with several teachers some ranks may get no row for this one for long, and
+        # the main rank's canary is the one in the checkpoint.
+        self._canary.hear()
 
     def check_tokenizer(self, tokenizer: Any, model_vocab_size: int) -> None:
         from transformers import AutoTokenizer
@@ -169,7 +179,21 @@ class ServerTeacher(Teacher):
         finally:
             for future in futures.values():
                 future.cancel()
+        self._batches += 1
+        if self._canary_every and self._batches % self._canary_every == 0:
+            self._look_again(scores, completion_ids)
         return scores
+
+    def _look_again(
+        self, scores: Sequence[TokenScores], completion_ids: Sequence[Sequence[int]]
+    ) -> None:
+        """Is it still the same model, now that the scores are there?"""
+        try:
+            self._canary.look()
+        except _NoCanary:
+            # Whoever asked will find what is wrong with the answers, and keep them in a file.
+            if not faults_of(self.name, scores, completion_ids):
+                raise
 
     def begin(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int], temperature: float
@@ -183,7 +207,11 @@ class ServerTeacher(Teacher):
 
     def _begun_or_new(self, prompt: Sequence[int], answer: Sequence[int]) -> Future:
         begun = self._begun.get(_tokens(prompt, answer))
-        return begun.pop() if begun else self._threads.submit(self._score_one, prompt, answer)
+        future = begun.pop() if begun else None
+        if future is not None and not (future.done() and future.exception() is not None):
+            return future
+        # None, or its patience has ended: the server may be back since.
+        return self._threads.submit(self._score_one, prompt, answer)
 
     def _forget_begun(self) -> None:
         """What nobody asked for: the batch was another in the end, or its sampling failed."""
@@ -192,10 +220,6 @@ class ServerTeacher(Teacher):
                 future.cancel()
         self._begun.clear()
 
-    def after_update(self, step: int) -> None:
-        if self._canary_every and step % self._canary_every == 0 and self._canary.is_heard:
-            self._canary.look()
-
     def learnt(self) -> Mapping[str, Any]:
         return {"canary": self._canary}
 
@@ -203,12 +227,13 @@ class ServerTeacher(Teacher):
         """The canary's scores, (T,).
 
         Raises:
-            TeacherError: they are none.
+            _NoCanary: they are none.
+            TeacherError: the server is not there, or refuses to be asked.
         """
         scored = self._score_one(self._canary_ids[:1], self._canary_ids[1:])
         fault = fault_of(self.name, scored, self._canary_ids[1:], "of the canary")
         if fault is not None:
-            raise TeacherError(fault)
+            raise _NoCanary(fault)
         return scored.logp
 
     def _look(self) -> None:

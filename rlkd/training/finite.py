@@ -129,8 +129,8 @@ class NotFiniteStop(TrainerCallback):
         folder = self._config.folder
         message = Message(
             f"stopped in step {done + 1}: {error}",
-            "such scores would train the student on noise, and none of them was used; the rollouts"
-            f" that they are of: {self._keep()}",
+            "such scores would train the student on noise, and none of this step was used; the"
+            f" rollouts that they are of: {self._keep()}",
             f"mend the teacher, then rlkd train {folder} --resume goes on from the last checkpoint,"
             f" if there is one in {folder}/checkpoints",
         )

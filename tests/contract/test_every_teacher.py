@@ -377,18 +377,40 @@ def test_a_server_that_restarts_is_waited_for(model, tokenizer, caplog):
     teacher.close()
 
 
-def test_the_canary_notices_another_model(model, tokenizer, teacher):
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_canary_notices_another_model_before_its_scores_are_used(
+    every, model, tokenizer, teacher
+):
     with VLLMDouble(model) as double:
-        asked = ServerTeacher(double.url, canary_every=5)
+        asked = ServerTeacher(double.url, canary_every=every)
         asked.check_tokenizer(tokenizer, 22)
         asked.prepare(torch.device("cpu"))
-        asked.score(PROMPTS, ANSWERS, 1.0)
-        asked.after_update(5)
+        for _ in range(every):
+            asked.score(PROMPTS, ANSWERS, 1.0)
         double.model = AutoModelForCausalLM.from_pretrained(teacher).eval()
-        asked.after_update(6)  # not its turn
+        for _ in range(every - 1):  # not its turn
+            asked.score(PROMPTS, ANSWERS, 1.0)
         with pytest.raises(TeacherError, match="another model, or another setting"):
-            asked.after_update(10)
+            asked.score(PROMPTS, ANSWERS, 1.0)
         asked.close()
+
+
+def test_a_cache_keeps_nothing_of_a_server_that_took_anothers_place(
+    model, tokenizer, teacher, tmp_path
+):
+    with VLLMDouble(model) as double:
+        cached = Cached(ServerTeacher(double.url), str(tmp_path / "c.db"), of="m")
+        cached.check_tokenizer(tokenizer, 22)
+        cached.prepare(torch.device("cpu"))
+        double.model = AutoModelForCausalLM.from_pretrained(teacher).eval()
+        with pytest.raises(TeacherError, match="another model, or another setting"):
+            cached.score(PROMPTS, ANSWERS, 1.0)
+        double.model = model
+        found = cached.score(PROMPTS, ANSWERS, 1.0)
+        wanted = LocalTeacher(model, tokenizer).score(PROMPTS, ANSWERS, 1.0)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one.logp, other.logp)
+        cached.close()
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(model, tokenizer, monkeypatch, caplog):
@@ -397,9 +419,8 @@ def test_the_key_goes_to_the_server_and_nowhere_else(model, tokenizer, monkeypat
     with VLLMDouble(model, misbehave=lambda reply: 400) as double:
         teacher = ServerTeacher(double.url, api_key_env="RLKD_TEST_KEY")
         teacher.check_tokenizer(tokenizer, 22)
-        teacher.prepare(torch.device("cpu"))
         with pytest.raises(TeacherError) as error:
-            teacher.score(PROMPTS, ANSWERS, 1.0)
+            teacher.prepare(torch.device("cpu"))
         assert double.requests[0][0]["Authorization"] == "Bearer geheim-4711"
     assert "geheim" not in f"{error.value} {teacher.name} {caplog.text}"
     with pytest.raises(ValueError, match="password in it") as refused:

@@ -101,7 +101,7 @@ def test_a_faulty_teacher_stops_the_run_and_a_mended_one_lets_it_go_on(
     said, run = capsys.readouterr().err, tmp_path / "x"
     message, place = STOPS[kind]
     assert re.search(f"rlkd: stopped in step 2: a faulty teacher {message}", said), said
-    assert "none of them was used" in said
+    assert "none of this step was used" in said
     assert "Traceback" not in said
     assert re.search(place, said)
     kept = lines(run, "bad_scores-rank0.jsonl")
@@ -141,8 +141,9 @@ def test_a_teacher_that_hangs_ends_with_the_watch_and_the_run_goes_on_later(heal
     assert done.returncode == 76, done.stderr[-2000:]
     assert "has not got on for" in done.stderr
     assert re.search(r"step 2, .*score > teacher\)", done.stderr), done.stderr
-    (report,) = (tmp_path / "x").glob("stuck-step-*.txt")
-    assert "_hang" in report.read_text()  # of the teacher's thread
+    # Of the teacher's thread. Another step may have looked stuck where the machine is busy.
+    reports = [report.read_text() for report in (tmp_path / "x").glob("stuck-step-*.txt")]
+    assert any("_hang" in report for report in reports)
     (tmp_path / "mended").touch()
     assert cli.main(["train", str(tmp_path / "x"), "--resume"]) == 0
     assert same_weights(tmp_path / "x", healthy)

@@ -65,3 +65,9 @@ def test_a_key_is_changed_on_the_command_line():
     new = read(within(SERVER)["inner"], "--teacher.inner.url=http://new:1")
     assert new.teacher.settings["inner"]["url"] == "http://new:1"
     assert _differences(old, new) == {}
+
+
+def test_of_a_class_that_is_no_server_these_keys_say_what_it_is():
+    own = {"use": "tests.unit.test_trainer:Echo", "value": -1.0, "url": "http://old:1"}
+    assert differing(own, own | {"url": "http://new:1"}) == {"teacher.url"}
+    assert differing(own, own | {"check": "warn"}) == set()

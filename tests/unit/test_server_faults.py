@@ -157,10 +157,13 @@ def test_what_is_no_such_server_is_refused_at_the_start(models, message, double)
 
 
 def test_a_canary_that_is_refused_is_the_servers_fault(double, connect):
-    teacher = connect(canary_every=1)
-    double.misbehave = lambda reply: 400
+    teacher = connect()
+    teacher._canary_ids.append(5)  # nine tokens, and no answer has so many with its prompt
+    double.misbehave = lambda reply: 400 if length(reply) == 9 else reply
     with pytest.raises(TeacherError, match="refuses /v1/completions with HTTP 400"):
-        teacher.after_update(1)
+        teacher.score(PROMPTS, ANSWERS, 1.0)
+    double.misbehave = lambda reply: 400  # the answers' own faults come first: they are kept
+    assert all("HTTP 400" in scored.fault for scored in teacher.score(PROMPTS, ANSWERS, 1.0))
 
 
 # -- in a run --------------------------------------------------------------------------------------

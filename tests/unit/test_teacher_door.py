@@ -320,7 +320,7 @@ def test_devices_that_are_not_there(wanted, said, capsys, monkeypatch):
         ),
         (
             f"{{{SERVER}, {NOBODY}, canary_every: -1}}",
-            "canary_every is -1; it counts optimiser steps, at least 1 (0: never)",
+            "canary_every is -1; it counts batches, at least 1 (0: at the start)",
         ),
         (f"{{{SERVER}, {NOBODY}, temperature: 0}}", "temperature is 0; a server scores"),
         (
