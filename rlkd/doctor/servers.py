@@ -8,7 +8,7 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.doctor.finding import Finding
 from rlkd.teacher import serving
 from rlkd.teacher.outline import Outlines
-from rlkd.teacher.shown import longest_prompts
+from rlkd.teacher.shown import Lengths, prompt_lengths
 
 
 def look(config: RunConfig, rows: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -24,14 +24,14 @@ def look(config: RunConfig, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     found = []
     with Outlines(config.teacher) as outlines:
         servers = serving.addresses(outlines)
-        prompts = longest_prompts(config, rows, outlines) if servers and rows else {}
+        prompts = prompt_lengths(config, rows, outlines) if servers and rows else {}
         for place, address in servers.items():
             found += _look_at(address, config, prompts.get(place))
             address.close()
     return found
 
 
-def _look_at(address: serving.Address, config: RunConfig, prompt: int | None) -> list[Finding]:
+def _look_at(address: serving.Address, config: RunConfig, prompts: Lengths | None) -> list[Finding]:
     start = time.monotonic()
     try:
         models = address.models()
@@ -55,8 +55,9 @@ def _look_at(address: serving.Address, config: RunConfig, prompt: int | None) ->
         f"reads {limit} tokens" if limit is not None else "does not say how many tokens it reads"
     )
     text = f"{address.place}: {address.shown} serves {model}, {reads} (asked in {took:.2f} s)"
-    problem = serving.too_short(address, limit, config, prompt)
-    found = [Finding("ok", text) if problem is None else Finding("problem", problem)]
+    short, found = serving.too_short(address, limit, config, prompts), [Finding("ok", text)]
+    if short is not None:
+        found = [Finding("problem" if short.ends_run else "warning", short.message)]
     try:
         seconds = address.scores(model)
     except serving.Silent as error:

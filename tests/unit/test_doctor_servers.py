@@ -92,6 +92,9 @@ def test_a_row_that_is_too_long(ask):
         assert "reads at most 44 tokens (its max_model_len)" in text
         assert "start it with --max-model-len 45" in text
         assert "it scores tokens" in said(found, "ok")
+        found = ask(server.url, "--teacher.on_bad_scores=mask")
+        assert said(found, "problem") == ""
+        assert "mask leaves such answers out" in said(found, "warning")
     with Small([{"id": "big"}]) as server:
         assert "does not say how many tokens it reads" in said(ask(server.url), "ok")
 

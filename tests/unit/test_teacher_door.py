@@ -572,6 +572,25 @@ def test_a_server_that_reads_too_few_tokens(capsys):
         assert "42 or more" in text
 
 
+def test_answers_that_are_too_long_may_be_left_out(caplog):
+    def mask(server: Small, *words: str) -> RunConfig:
+        teacher = f"--teacher={{{SERVER}, url: '{server.url}', on_bad_scores: mask}}"
+        return read(teacher, *words)
+
+    with Small([{"id": "t", "max_model_len": 44}]) as server:
+        check_servers(mask(server), ROWS)
+        assert f"{server.url} reads at most 44 tokens" in caplog.text
+        assert "mask leaves such answers out" in caplog.text
+    rows = [*ROWS, {"prompt": "1" * 90, "answer": "1", "kind": "long"}]
+    with Small([{"id": "t", "max_model_len": 6}]) as server:  # the other prompts and one token
+        check_servers(mask(server), rows)
+    with Small([{"id": "t", "max_model_len": 5}]) as server:
+        with pytest.raises(ConfigError, match="and no answer is short enough"):
+            check_servers(mask(server), rows)
+        with pytest.raises(ConfigError, match="at the first such answer"):
+            check_servers(served(server), rows)
+
+
 def test_what_a_privileged_server_is_shown_counts():
     with Small([{"id": "t", "max_model_len": 47}]) as server:
         inner = f"{{{SERVER}, url: '{server.url}'}}"
