@@ -55,9 +55,11 @@ def check_teacher(
 
 
 def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
+    from rlkd.teacher.base import declared
+
     if isinstance(block, Teacher):
         return
-    if teacher_class(block.use, place).shares_student:
+    if declared(teacher_class(block.use, place), "shares_student"):
         raise ConfigError(
             f"{place}.use: {block.use!r} scores with the student's own weights, so its passes must "
             "wait for the student's, and teacher.overlap is on. Set that to auto or off."

@@ -1,5 +1,6 @@
 """What a teacher is: something that scores tokens which the student sampled."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,6 +180,13 @@ class Teacher(ABC):
         """log π_T(y_t | prompt, y_<t) of every completion token, row by row, on the CPU or on
         the prepared device. An empty completion gives empty tensors; an empty prompt is an
         error (nothing predicts its first token)."""
+
+
+def declared(kind: type[Teacher], name: str) -> Any:
+    """What a class says of its teachers before one is made: the value of an attribute; the base's
+    where the class computes it (a property)."""
+    value = inspect.getattr_static(kind, name)
+    return getattr(Teacher, name) if hasattr(type(value), "__get__") else value
 
 
 class DistributionTeacher(Teacher, ABC):

@@ -85,7 +85,7 @@ def _phases(config: RunConfig) -> list[Any]:
 
 
 def _check_distribution(config: RunConfig) -> None:
-    from rlkd.teacher.base import DistributionTeacher
+    from rlkd.teacher.base import DistributionTeacher, declared
 
     titles = [type(a).__name__ for a in _phases(config) if a.needs_distribution]
     if not titles or config.teacher is None:
@@ -93,7 +93,7 @@ def _check_distribution(config: RunConfig) -> None:
     kind, problem = teacher_classes(config.teacher)[0], None
     if not issubclass(kind, DistributionTeacher):
         problem = f"{kind.__name__} gives log-probabilities of sampled tokens only"
-    elif kind.shares_student:
+    elif declared(kind, "shares_student"):
         problem = f"the head of {kind.__name__} moves with the student"
     elif config.local_teacher is not None and config.local_teacher.offload:
         problem = "teacher.offload is true: its head is not on the device by then"
@@ -171,10 +171,11 @@ def _check_tokens(config: RunConfig, teachers: Mapping[str, Any]) -> None:
     loaded (an adapter's folder has none) is left to those who load it."""
     from rlkd.teacher.base import TeacherError
     from rlkd.teacher.other_tokenizer import OtherTokenizer
-    from rlkd.teacher.outline import Outline, head_rows, read_tokenizer
+    from rlkd.teacher.outline import Outline, Unmade, head_rows, read_tokenizer
     from rlkd.teacher.server import ServerTeacher
 
-    aligned = [place for place, made in teachers.items() if isinstance(made, OtherTokenizer)]
+    # A class that is not rlkd's may align them too: once made, it says so itself.
+    aligned = [p for p, made in teachers.items() if isinstance(made, OtherTokenizer | Unmade)]
     compared = {
         place: made
         for place, made in teachers.items()

@@ -13,7 +13,7 @@ from rlkd.config.schema import OtherTeacher
 from rlkd.config.schema import Teacher as Block
 from rlkd.config.teacher import build_teacher, made, teacher_class
 from rlkd.errors import ConfigError
-from rlkd.teacher.base import Teacher, TokenScores
+from rlkd.teacher.base import Teacher, TokenScores, declared
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.server import ServerTeacher
 
@@ -45,9 +45,11 @@ class Unmade(Teacher):
 
     def __init__(self, kind: type[Teacher], settings: Mapping[str, Any]) -> None:
         self.name = f"teacher {kind.__name__}"
-        self.temperature = settings.get("temperature", kind.temperature)
-        self.scores_at, self.shares_student = kind.scores_at, kind.shares_student
-        self.computes_here = kind.computes_here
+        given = settings.get("temperature", declared(kind, "temperature"))
+        self.temperature = given if isinstance(given, int | float) else None
+        self.scores_at = declared(kind, "scores_at")
+        self.shares_student = declared(kind, "shares_student")
+        self.computes_here = declared(kind, "computes_here")
 
     def prepare(self, device: torch.device) -> None:
         raise NotImplementedError

@@ -435,6 +435,47 @@ def test_a_class_of_ones_own_is_not_made_at_the_door(capsys):
     assert "needs 'path'" in refused(capsys, "--teacher={use: 'own_t:Own'}")
 
 
+def test_what_a_class_of_ones_own_computes_is_not_asked_at_the_door():
+    Path("own_t.py").write_text(
+        OWN
+        + """
+class Asks(Own):
+    @property
+    def scores_at(self): return frozenset({9.0})
+    @property
+    def shares_student(self): return True
+    @property
+    def computes_here(self): return False
+    @property
+    def temperature(self): return 9.0
+"""
+    )
+    for overlap in ("auto", "on"):
+        let_pass(f"--teacher={{use: 'own_t:Asks', path: x, overlap: {overlap}}}")
+    let_pass("--teacher={use: 'own_t:Asks', path: x, temperature: {of: x}}")
+
+
+def test_a_class_of_ones_own_may_align_other_tokens(tmp_path):
+    words = [*WORDS[:4], WORDS[5], WORDS[4], *WORDS[6:]]
+    other = make_model(tmp_path / "other", seed=2, words=words)
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.base import Teacher
+from rlkd.teacher.other_tokenizer import OtherTokenizer
+from rlkd.teacher.wrapping import Wrapping
+
+class Aligned(OtherTokenizer): ...
+
+class Wraps(Wrapping):
+    def __init__(self, inner: Teacher):
+        super().__init__(inner)
+    def check_tokenizer(self, tokenizer, model_vocab_size): ...
+"""
+    )
+    for name in ("Aligned", "Wraps"):
+        let_pass(f"--teacher={{use: 'own_t:{name}', inner: {{path: {other}}}}}")
+
+
 @pytest.mark.parametrize("key", ["sk-made-up-123", "hf_made_up_123"])
 def test_a_key_in_the_place_of_its_variables_name_is_not_repeated(key, capsys):
     text = refused(capsys, f"--teacher={{{SERVER}, {NOBODY}, api_key_env: {key}}}")
