@@ -92,8 +92,9 @@ class Teacher(ABC):
         """Called on every rank when the student has made optimiser step number `step`."""
 
     def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
-        """Raise TeacherError where it cannot score answers to these rows of the data. Of the
-        classes of rlkd.teacher it is called at the door, before weights are loaded."""
+        """Raise TeacherError where it cannot score answers to these rows of the data. The trainer
+        calls it with all rows for training, unless they are streamed; a run does so before weights
+        are loaded too, of the classes of rlkd.teacher."""
 
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The

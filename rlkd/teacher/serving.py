@@ -237,7 +237,7 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
             finally:
                 address.close()
             known = limit is not None and bool(rows)
-            prompts = prompt_lengths(config, rows, outlines)[place] if known else None
+            prompts = prompt_lengths(config, rows, outlines).get(place) if known else None
             short = too_short(address, limit, config, prompts)
             if short is not None and short.ends_run:
                 problems.append(short.message)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from rlkd.config import RunConfig
 from rlkd.teacher.base import Student, Teacher
-from rlkd.teacher.outline import Outlines, read_tokenizer
+from rlkd.teacher.outline import Outlines, Unmade, read_tokenizer
 from rlkd.teacher.privileged import Privileged
 from rlkd.teacher.server import ServerTeacher
 from rlkd.teacher.several import Routed
@@ -25,7 +25,8 @@ def prompt_lengths(
     config: RunConfig, rows: Sequence[dict[str, Any]], outlines: Outlines
 ) -> dict[str, Lengths]:
     """How long the prompts are that each server is shown, by the servers' places. Of many rows
-    those with the fewest and the most characters are counted.
+    those with the fewest and the most characters are counted. A server inside a class that is not
+    rlkd's is left out.
 
     Args:
         rows: for training, what `rlkd.teacher.door.check_rows` has let pass.
@@ -42,6 +43,8 @@ def prompt_lengths(
         if not isinstance(made, ServerTeacher):
             continue
         around = _around(place, outlines.by_place)
+        if any(isinstance(outer, Unmade) for outer in around.values()):
+            continue  # what a class that is not rlkd's shows it is not known
         own = _routed(rows, place, around)
         templates = [outer for outer in around.values() if isinstance(outer, Privileged)]
         if not templates:

@@ -14,6 +14,7 @@ from rlkd.config import ConfigError, RunConfig, load
 from rlkd.door import check_at_door
 from rlkd.evaluation import model as evaluating
 from rlkd.planning.plan import plan
+from rlkd.run import train
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.door import check_rows
 from rlkd.teacher.serving import check_servers
@@ -587,6 +588,21 @@ def test_a_run_looks_at_its_rows_before_weights(monkeypatch):
         run.train(read(f"--teacher={{{SERVER}, url: '{server.url}'}}"))
 
 
+def test_a_run_asks_a_class_of_ones_own_about_its_rows_once_it_is_made(local):
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.privileged import Privileged
+
+class Shows(Privileged): ...
+"""
+    )
+    inner = f"{{use: 'own_t:Shows', template: '{{prompt}}{{hint}}', inner: {local}}}"
+    for block in (inner, f"{{{CACHED}, of: t, path: c.db, inner: {inner}}}"):
+        with pytest.raises(ConfigError, match="teacher: template names the column 'hint'"):
+            train(read(f"--teacher={block}"))
+        assert not Path("runs/tiny/config.yaml").exists()
+
+
 # servers
 
 
@@ -661,6 +677,20 @@ def test_adapters_that_a_server_serves_read_what_their_model_reads():
     served_models = [{"id": "base", "max_model_len": 44}, {"id": "lora", "parent": "base"}]
     with Small(served_models) as server, pytest.raises(ConfigError, match="at most 44"):
         check_servers(served(server, ", model: lora"), ROWS)
+
+
+def test_what_a_class_of_ones_own_shows_a_server_is_not_known():
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.privileged import Privileged
+
+class Cuts(Privileged): ...
+"""
+    )
+    with Small([{"id": "t", "max_model_len": 44}]) as server:
+        inner = f"{{{SERVER}, url: '{server.url}'}}"
+        block = f"{{use: 'own_t:Cuts', template: '{{prompt}}{{answer}}', inner: {inner}}}"
+        check_servers(read(f"--teacher={block}"), ROWS)
 
 
 def test_what_is_routed_to_a_server_counts():
