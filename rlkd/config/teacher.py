@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from rlkd.config.arguments import check_types
 from rlkd.config.messages import explain
 from rlkd.config.schema import OtherTeacher, Teacher
-from rlkd.errors import ConfigError
-from rlkd.refs import check_arguments, resolve
+from rlkd.errors import ConfigError, brief
+from rlkd.refs import check_arguments, raised_in, resolve
 from rlkd.teacher.folder import check_device_map, check_whole_model
 
 if TYPE_CHECKING:
@@ -171,16 +171,23 @@ def made(block: Teacher | OtherTeacher, place: str, arguments: Mapping[str, Any]
     """The teacher of one block, its arguments made before.
 
     Raises:
-        ConfigError: an argument's value cannot be used.
+        ConfigError: an argument's value cannot be used, or a class that is not rlkd's breaks.
     """
     from rlkd.teacher.base import TeacherError
 
     if isinstance(block, Teacher):
         return _local(block, place)
+    kind = teacher_class(block.use, place)
     try:
-        return teacher_class(block.use, place)(**arguments)
-    except (TypeError, ValueError, TeacherError) as error:
+        return kind(**arguments)
+    except (ValueError, TeacherError) as error:
         raise ConfigError(f"{place} ({block.use}): {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"{place} ({block.use}): {kind.__name__} cannot be made of these arguments.\n"
+            f"  found: {brief(error)}{raised_in(error, inspect.getfile(kind))}\n"
+            "  do: mend the arguments, or the class"
+        ) from error
 
 
 def _check_quantization(block: Teacher, place: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from rlkd.cli import main
 from rlkd.config import ConfigError, RunConfig, load
+from rlkd.config.teacher import build_teacher
 from rlkd.door import check_at_door
 from rlkd.evaluation import model as evaluating
 from rlkd.planning.plan import plan
@@ -235,6 +236,35 @@ def test_a_tokenizer_that_is_not_there(capsys, tmp_path, teacher):
         file.unlink()
     text = refused(capsys, f"--teacher.path={tmp_path}/bare")
     assert f"teacher.path: the tokenizer in {tmp_path}/bare cannot be loaded" in text
+
+
+def test_a_tokenizer_whose_name_on_the_hub_is_in_the_cache(capsys, tmp_path, monkeypatch, teacher):
+    cache, revision = tmp_path / "hub", "0" * 40
+    named = cache / "models--some--model"
+    (named / "refs").mkdir(parents=True)
+    (named / "refs" / "main").write_text(revision)
+    kept = named / "snapshots" / revision
+    kept.mkdir(parents=True)
+    for file in Path(teacher).glob("tokenizer*"):
+        shutil.copy(file, kept)
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    let_pass(f"--teacher={{{SERVER}, {NOBODY}, tokenizer: some/model}}")
+    text = refused(capsys, f"--teacher={{{SERVER}, {NOBODY}, tokenizer: some/other}}")
+    assert "teacher.tokenizer: there is no folder some/other" in text
+    assert "hf download NAME --local-dir FOLDER" in text
+
+
+def test_what_a_tokenizer_breaks_with(capsys, monkeypatch, teacher):
+    from rlkd.teacher import outline
+
+    def breaks(path: str) -> None:
+        raise ImportError("needed from one of:\n sentencepiece")
+
+    monkeypatch.setattr(outline.AutoTokenizer, "from_pretrained", breaks)
+    text = refused(capsys)
+    assert f"teacher.path: the tokenizer in {teacher} cannot be loaded" in text
+    assert "found: ImportError: needed from one of: sentencepiece" in text
 
 
 # folders and devices
@@ -601,6 +631,29 @@ class Shows(Privileged): ...
         with pytest.raises(ConfigError, match="teacher: template names the column 'hint'"):
             train(read(f"--teacher={block}"))
         assert not Path("runs/tiny/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{}['model']", "KeyError: 'model' (own_t.py, line 5)"),
+        ("open('no.db')", "No such file or directory: 'no.db' (own_t.py, line 5)"),
+        ("import json; json.loads(5)", "the JSON object must be str"),
+    ],
+)
+def test_a_class_of_ones_own_that_breaks_when_it_is_made(line, said):
+    Path("own_t.py").write_text(
+        f"""
+from rlkd.teacher.inner import SelfTeacher
+class Own(SelfTeacher):
+    def __init__(self):
+        {line}
+"""
+    )
+    with pytest.raises(ConfigError, match=r"teacher \(own_t:Own\): Own cannot be made") as refusal:
+        build_teacher(read("--teacher={use: 'own_t:Own'}").teacher)
+    assert said in str(refusal.value)
+    assert "(own_t.py, line 5)" in str(refusal.value)
 
 
 # servers
