@@ -4,6 +4,8 @@ rows, before any weights are loaded."""
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,17 @@ def test_traces_of_a_teacher_that_only_scores(capsys):
     assert "that of teacher.use only scores; a model in a folder (teacher.path) writes" in text
     assert main(["traces", "run.yaml", f"--teacher={{{SERVER}, {NOBODY}}}"]) == 2
     assert "teacher.use only scores, and a model in a folder is to write" in capsys.readouterr().err
+
+
+def test_a_run_without_a_teacher_is_checked_without_transformers():
+    code = (
+        "import sys; from rlkd.cli import main; "
+        f"print(main(['train', 'run.yaml', '--dry-run', '--teacher=null', {GRPO!r}])); "
+        "sys.exit('transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("\n0\n"), done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 # the student itself
