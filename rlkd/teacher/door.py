@@ -49,7 +49,7 @@ def check_wanted(config: RunConfig) -> None:
     if config.teacher is None:
         return
     if not scores(config):
-        if config.data.traces is None:
+        if config.data.traces is None and not _wants_traces(config):
             raise ConfigError(_unused(config))
         return
     _check_distribution(config)
@@ -57,6 +57,17 @@ def check_wanted(config: RunConfig) -> None:
     for kind in teacher_classes(config.teacher):
         _check_adapters(config, kind)
     _check_itself(config)
+
+
+def _wants_traces(config: RunConfig) -> bool:
+    """Is the teacher there to write traces, or would it be? What is wrong with them
+    `rlkd.traces.door` says."""
+    from rlkd.algorithms.schedule import schedule_of
+
+    try:
+        return schedule_of(config.build_algorithm()).needs_traces(config.batch.group_size)
+    except ValueError:  # a setting of the algorithm's that has to do with them
+        return True
 
 
 def _unused(config: RunConfig) -> str:

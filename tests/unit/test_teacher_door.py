@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import rlkd
 from rlkd.cli import main
 from rlkd.config import ConfigError, RunConfig, load
 from rlkd.config.teacher import build_teacher
@@ -144,6 +145,11 @@ def test_no_teacher_where_a_phase_needs_one(words, capsys):
     assert "rlkd.algorithms.rlad:RLAD learns from a teacher and there is none" in text
 
 
+def test_a_teacher_without_the_traces_that_it_shall_write_is_one_problem(capsys):
+    text = refused(capsys, "--algorithm.use=rlkd.algorithms.luffy:LUFFY")
+    assert "data.traces: rlkd.algorithms.luffy:LUFFY learns from answers that the teacher" in text
+
+
 def test_traces_of_a_teacher_that_only_scores(capsys):
     luffy = ["--algorithm.use=rlkd.algorithms.luffy:LUFFY", "--data.traces={samples: 2}"]
     text = refused(capsys, *luffy, f"--teacher={{{SERVER}, {NOBODY}}}")
@@ -153,8 +159,9 @@ def test_traces_of_a_teacher_that_only_scores(capsys):
 
 
 def test_a_run_without_a_teacher_is_checked_without_transformers():
+    root = str(Path(rlkd.__file__).parents[1])
     code = (
-        "import sys; from rlkd.cli import main; "
+        f"import sys; sys.path.append({root!r}); from rlkd.cli import main; "
         f"print(main(['train', 'run.yaml', '--dry-run', '--teacher=null', {GRPO!r}])); "
         "sys.exit('transformers' in sys.modules)"
     )
@@ -322,10 +329,12 @@ def without_a_part(folder: Path) -> None:
 )  # fmt: skip
 def test_a_folder_without_a_whole_model(change, said, teacher, capsys):
     change(copied(teacher))
-    text = refused(capsys, "--teacher.path=copied")
-    assert "teacher.path: " in text
-    assert said in text
-    assert "\n  do: " in text
+    for place in ("teacher.path", "model.path"):
+        text = refused(capsys, f"--{place}=copied")
+        assert f"\n{place}: " in text
+        assert said in text
+        assert "\n  do: " in text
+    check_at_door(read("--model.path=copied"), 1, output=False, teacher=False)
 
 
 def test_a_file_is_no_model(capsys):
