@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from rlkd.config.arguments import check_types
+from rlkd.config.arguments import check_types, hints_of, may_be_teacher, may_name_teachers
 from rlkd.config.messages import explain
 from rlkd.config.schema import OtherTeacher, Teacher
 from rlkd.errors import ConfigError, brief
@@ -38,7 +38,7 @@ def check_teacher(
             check_device_map(block.device_map, f"{place}.device_map")
         _check_quantization(block, place)
         return
-    settings, parts = block.settings, _parts(block.settings, place)
+    settings, parts = block.settings, _parts(block, place)
     kind = teacher_class(block.use, place)
     if kind.__module__ == "rlkd.teacher.local":
         raise ConfigError(
@@ -64,7 +64,7 @@ def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
             f"{place}.use: {block.use!r} scores with the student's own weights, so its passes must "
             "wait for the student's, and teacher.overlap is on. Set that to auto or off."
         )
-    for inner_place, inner in _parts(block.settings, place).items():
+    for inner_place, inner in _parts(block, place).items():
         _check_overlap(inner, inner_place)
 
 
@@ -114,9 +114,7 @@ def teacher_classes(
     if isinstance(block, Teacher):
         return [LocalTeacher]
     inner = [
-        kind
-        for at, part in _parts(block.settings, place).items()
-        for kind in teacher_classes(part, at)
+        kind for at, part in _parts(block, place).items() for kind in teacher_classes(part, at)
     ]
     return [teacher_class(block.use, place), *inner]
 
@@ -130,9 +128,7 @@ def places_of_teachers(block: Teacher | OtherTeacher, place: str = "teacher") ->
     if isinstance(block, Teacher):
         return [place]
     inner = [
-        found
-        for at, part in _parts(block.settings, place).items()
-        for found in places_of_teachers(part, at)
+        found for at, part in _parts(block, place).items() for found in places_of_teachers(part, at)
     ]
     return [place, *inner]
 
@@ -155,7 +151,7 @@ def build_teacher(
     make = make if make is not None else made
     if isinstance(block, Teacher):
         return make(block, place, {})
-    parts = _parts(block.settings, place)
+    parts = _parts(block, place)
 
     def built(value: Any, at: str) -> Any:
         if at in parts:
@@ -237,13 +233,19 @@ def teacher_class(use: str, place: str) -> type["base.Teacher"]:
     return found
 
 
-def _parts(settings: Mapping[str, Any], place: str) -> dict[str, Teacher | OtherTeacher]:
+def _parts(block: OtherTeacher, place: str) -> dict[str, Teacher | OtherTeacher]:
     """The blocks of teachers among a block's settings, by their dotted places: a setting that is
-    one, or a mapping of names to them."""
+    one, or a mapping of names to them; what an argument's annotation rules out is neither."""
+    try:
+        hints = hints_of(teacher_class(block.use, place))
+    except ConfigError:  # those who need the class say so
+        hints = {}
     found: dict[str, Teacher | OtherTeacher] = {}
-    for name, value in settings.items():
-        candidates = {f"{place}.{name}": value}
-        if isinstance(value, dict) and not _is_block(value):
+    for name, value in block.settings.items():
+        hint, candidates = hints.get(name, Any), {}
+        if _is_block(value) and may_be_teacher(hint):
+            candidates = {f"{place}.{name}": value}
+        elif isinstance(value, dict) and may_name_teachers(hint):
             candidates = {f"{place}.{name}.{key}": inner for key, inner in value.items()}
         for at, inner in candidates.items():
             if _is_block(inner):

@@ -14,7 +14,7 @@ import pytest
 import rlkd
 from rlkd.cli import main
 from rlkd.config import ConfigError, RunConfig, load
-from rlkd.config.teacher import build_teacher
+from rlkd.config.teacher import build_teacher, places_of_teachers
 from rlkd.door import check_at_door
 from rlkd.evaluation import model as evaluating
 from rlkd.planning.plan import plan
@@ -527,6 +527,46 @@ class Wraps(Wrapping):
     )
     for name in ("Aligned", "Wraps"):
         let_pass(f"--teacher={{use: 'own_t:{name}', inner: {{path: {other}}}}}")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "teachers"),
+    [
+        ("dict[str, Any]", "{path: scores.db}", []),
+        ("dict[str, str] | None", "{path: scores.db}", []),
+        ("dict[str, Any]", "{a: {path: scores.db}}", []),
+        ("Teacher | None", "null", []),
+        ("Teacher | str", "text", []),
+        ("Teacher | None", "LOCAL", ["teacher.argument"]),
+        ("SelfTeacher", f"{{{SELF}}}", ["teacher.argument"]),
+        ("Any", "LOCAL", ["teacher.argument"]),
+        ("object", "LOCAL", ["teacher.argument"]),
+        ("Scorer", "LOCAL", ["teacher.argument"]),
+        ("'OnlyCheckersSeeIt'", "LOCAL", ["teacher.argument"]),
+        ("dict", "{a: LOCAL}", ["teacher.argument.a"]),
+        ("Mapping[str, Teacher] | None", "{path: LOCAL}", ["teacher.argument.path"]),
+    ],
+)
+def test_what_is_a_teacher_among_the_arguments_of_ones_own_class(
+    annotation, value, teachers, local
+):
+    Path("own_t.py").write_text(
+        f"""
+from collections.abc import Mapping
+from typing import Any, Protocol
+from rlkd.teacher.base import Teacher
+from rlkd.teacher.inner import SelfTeacher
+
+class Scorer(Protocol):
+    def score(self, prompt_ids, completion_ids, temperature): ...
+
+class Own(SelfTeacher):
+    def __init__(self, argument: {annotation} = None): ...
+"""
+    )
+    word = f"--teacher={{use: 'own_t:Own', argument: {value.replace('LOCAL', local)}}}"
+    let_pass(word)
+    assert places_of_teachers(read(word).teacher) == ["teacher", *teachers]
 
 
 @pytest.mark.parametrize("key", ["sk-made-up-123", "hf_made_up_123"])
