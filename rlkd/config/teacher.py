@@ -1,5 +1,6 @@
 """The `teacher:` block: checked at the door, built when the run begins."""
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+import rlkd.teacher
 from rlkd.config.arguments import check_types, hints_of, may_be_teacher, may_name_teachers
 from rlkd.config.messages import explain
 from rlkd.config.schema import OtherTeacher, Teacher
@@ -222,7 +224,13 @@ def teacher_class(use: str, place: str) -> type["base.Teacher"]:
     """
     from rlkd.teacher.base import Teacher as Base
 
-    found = resolve(use, place=f"{place}.use")
+    try:
+        found = resolve(use, place=f"{place}.use")
+    except ConfigError as error:
+        own = _full_name(use)
+        if own is None:
+            raise
+        raise ConfigError(f"{place}.use: there is no {use!r}.\n  did you mean: {own}") from error
     if not isinstance(found, type) or not issubclass(found, Base):
         raise ConfigError(
             f"{place}.use: {use!r} is not a teacher: a subclass of rlkd.teacher.base:Teacher."
@@ -231,6 +239,19 @@ def teacher_class(use: str, place: str) -> type["base.Teacher"]:
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise ConfigError(f"{place}.use: {use!r} is abstract (it lacks {missing}).")
     return found
+
+
+def _full_name(use: str) -> str | None:
+    """The reference to a class of rlkd.teacher that is named without its module, or with another
+    that is not there."""
+    module, _, name = use.replace(":", ".").rpartition(".")
+    first = module.partition(".")[0]
+    if first not in ("", "rlkd") and importlib.util.find_spec(first) is not None:
+        return None  # a module of the person's own: what is wrong with it was said
+    for file in sorted(Path(rlkd.teacher.__path__[0]).glob("*.py")):
+        if f"\nclass {name}(" in file.read_text(encoding="utf-8"):
+            return f"rlkd.teacher.{file.stem}:{name}"
+    return None
 
 
 def _parts(block: OtherTeacher, place: str) -> dict[str, Teacher | OtherTeacher]:

@@ -35,14 +35,19 @@ def _look_at(address: serving.Address, config: RunConfig, prompts: Lengths | Non
     start = time.monotonic()
     try:
         models = address.models()
+    except serving.Refused as error:
+        return [Finding("problem", serving.refused(address, error))]
     except serving.Silent as error:
         waited = time.monotonic() - start
+        advice = "start it (vllm serve MODEL), or mend the url"
+        if isinstance(error, serving.Busy):
+            advice = "wait until it has loaded its model; if it stays so, its log says why"
         return [
             Finding(
                 "problem",
                 f"{address.place}: {address.shown} does not answer as a server of vLLM: {error}"
                 f" ({waited:.1f} s)",
-                "start it (vllm serve MODEL), mend the url, or name its key in api_key_env",
+                advice,
             )
         ]
     took = time.monotonic() - start

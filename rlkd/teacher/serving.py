@@ -31,6 +31,10 @@ class Silent(Exception):
     """It did not answer, or not with what it was asked for."""
 
 
+class Busy(Silent):
+    """It answered that it cannot now."""
+
+
 class Refused(Silent):
     """It answered that it will not: asking again gives the same."""
 
@@ -99,7 +103,7 @@ class Address:
             raise Silent(self._clean(f"{type(error).__name__} {error}".strip())) from error
         if reply.status_code != 200:
             later = reply.status_code >= 500 or reply.status_code in (408, 425, 429)
-            kind = Silent if later else Refused
+            kind = Busy if later else Refused
             raise kind(f"HTTP {reply.status_code} to {path}: {self._clean(reply.text)!r}")
         try:
             return reply.json()
@@ -126,6 +130,16 @@ def addresses(outlines: Outlines) -> dict[str, Address]:
         if isinstance(made, ServerTeacher)
         and isinstance(block := outlines.blocks[place], OtherTeacher)
     }
+
+
+def refused(address: Address, error: Refused) -> str:
+    """The message of a server that refuses to say what it serves."""
+    return (
+        f"{address.place}: {address.shown} is no server of vLLM, or wants a key.\n"
+        f"  found: {error}\n"
+        "  do: mend the url, or name the environment variable that holds the key in"
+        f" {address.place}.api_key_env"
+    )
 
 
 def chosen(address: Address, models: Mapping[str, int | None]) -> str:
@@ -222,12 +236,7 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
                 models = address.models()
                 limit = models[chosen(address, models)]
             except Refused as error:
-                problems.append(
-                    f"{place}: {address.shown} is no server of vLLM, or wants a key.\n"
-                    f"  found: {error}\n"
-                    "  do: mend the url, or name the environment variable that holds the key in"
-                    f" {place}.api_key_env"
-                )
+                problems.append(refused(address, error))
                 continue
             except Silent:
                 continue

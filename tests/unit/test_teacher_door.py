@@ -566,7 +566,9 @@ class Own(SelfTeacher):
     )
     word = f"--teacher={{use: 'own_t:Own', argument: {value.replace('LOCAL', local)}}}"
     let_pass(word)
-    assert places_of_teachers(read(word).teacher) == ["teacher", *teachers]
+    block = read(word).teacher
+    assert block is not None
+    assert places_of_teachers(block) == ["teacher", *teachers]
 
 
 @pytest.mark.parametrize("key", ["sk-made-up-123", "hf_made_up_123"])
@@ -712,10 +714,45 @@ class Own(SelfTeacher):
         {line}
 """
     )
+    block = read("--teacher={use: 'own_t:Own'}").teacher
+    assert block is not None
     with pytest.raises(ConfigError, match=r"teacher \(own_t:Own\): Own cannot be made") as refusal:
-        build_teacher(read("--teacher={use: 'own_t:Own'}").teacher)
+        build_teacher(block)
     assert said in str(refusal.value)
     assert "(own_t.py, line 5)" in str(refusal.value)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("use", "full"),
+    [
+        ("inner:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("teacher.inner:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("rlkd.teacher:ServerTeacher", "rlkd.teacher.server:ServerTeacher"),
+        ("rlkd.teacher.server.ServerTeacher", "rlkd.teacher.server:ServerTeacher"),
+        ("rlkd.teacher.server:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("rlkd.teacher.inner:SelfTeachr", "rlkd.teacher.inner:SelfTeacher?"),
+    ],
+)
+def test_a_class_that_is_named_without_its_module(use, full, capsys):
+    assert f"  did you mean: {full}\n" in refused(capsys, f"--teacher={{use: '{use}'}}")
+
+
+def test_a_module_of_ones_own_that_breaks_is_not_taken_for_a_short_name(capsys):
+    Path("inner.py").write_text("1 / 0")
+    assert "ZeroDivisionError" in refused(capsys, "--teacher={use: 'inner:SelfTeacher'}")
+
+
+def test_a_block_that_is_neither_a_folder_nor_a_class(capsys):
+    assert main(["train", "run.yaml", "--dry-run", f"--teacher={{{NOBODY}}}"]) == 2
+    text = capsys.readouterr().err
+    assert "found: neither use nor path, but url" in text
+    assert "with `use` (a class, like rlkd.teacher.server:ServerTeacher)" in text
+    assert main(["train", "run.yaml", "--dry-run", "--teacher={temperature: 0.5}"]) == 2
+    assert "teacher.path: this key is missing" in capsys.readouterr().err
 
 
 # servers
