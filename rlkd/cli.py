@@ -142,14 +142,15 @@ def _export(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _dry_run(config: RunConfig) -> None:
-    from rlkd.teacher.serving import check_servers
-
     # Not even a __pycache__ of the rewards' and environments' folders.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         world_size = config.run.processes or int(os.environ.get("WORLD_SIZE", "1"))
         check_at_door(config, world_size)
-        check_servers(config)
+        if config.teacher is not None:
+            from rlkd.teacher.serving import check_servers  # imports transformers
+
+            check_servers(config)
         print(configs.dump(configs.resolved(config)))
         print(geometry(config.batch, world_size).describe(config.optim.steps))
     finally:

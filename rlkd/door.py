@@ -19,6 +19,7 @@ from rlkd.refs import check_arguments, resolve
 from rlkd.rewarding.model import check_folder
 from rlkd.sharding import check_sharding
 from rlkd.teacher.door import check_teaching
+from rlkd.teacher.folder import check_whole_model
 from rlkd.traces.door import check_traces
 from rlkd.tracking.trackers.installed import check_trackers
 
@@ -35,7 +36,8 @@ def check_at_door(
         config: the run.
         world_size: its number of processes.
         output: also check that the run's folder is free (only the first process may: it fills it).
-        teacher: also look at the teacher, which an evaluation has no use for.
+        teacher: also look at the teacher and at the student's weights, which an evaluation has no
+            use for.
 
     Raises:
         ConfigError: one error with every problem that was found.
@@ -46,7 +48,7 @@ def check_at_door(
         functools.partial(check_steering, config),
         functools.partial(check_speed, config),
         functools.partial(geometry, config.batch, world_size),
-        functools.partial(check_model_folder, config.model.path, "model.path"),
+        functools.partial(_check_student, config.model.path, weights=teacher),
         functools.partial(_check_source, config.data.train, "train"),
         functools.partial(check_traces, config),
         functools.partial(check_trackers, config.tracking),
@@ -167,6 +169,12 @@ def check_prompts(config: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
                 "  do: add the chat_template.jinja that it was trained with to that folder, or give"
                 " prompts that are text (the shelf: kwargs: {chat: false})"
             )
+
+
+def _check_student(path: str, *, weights: bool) -> None:
+    folder = check_model_folder(path, "model.path")
+    if weights:
+        check_whole_model(folder, "model.path")
 
 
 def _has_chat_template(folder: Path) -> bool:

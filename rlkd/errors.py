@@ -25,5 +25,10 @@ def together(problems: Iterable[str], heading: str) -> ConfigError:
     return ConfigError("\n\n".join([f"{heading}: {count}", *messages]))
 
 
+def brief(error: BaseException, most: int = 300) -> str:
+    """An error's name and what it says, in one line of at most `most` characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:most]
+
+
 def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")

@@ -192,6 +192,14 @@ def _colon_hint(reference: str) -> str:
     return "write the module, a colon and the name in it"
 
 
+def raised_in(error: BaseException, file: str) -> str:
+    """`" (FILE, line N)"`: the last line of `file` that an error came through, else the last;
+    empty where it came through none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == file] or frames
+    return f" ({_short(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+
+
 def _listed(names: list[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 

@@ -3,6 +3,7 @@ its place, not by what it broke inside."""
 
 import inspect
 import json
+import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_origin
@@ -31,10 +32,12 @@ def check_types(
     Raises:
         ConfigError: one is not.
     """
-    hints = _hints(kind)
+    hints = hints_of(kind)
     for name, value in settings.items():
         hint, at = hints.get(name), f"{place}.{name}"
         if hint is None or at in places:
+            continue
+        if value is None and type(None) in typing.get_args(hint):
             continue
         inside = _teachers_inside(hint)
         if inside == "itself":
@@ -83,20 +86,57 @@ def _check_names(value: Any, at: str, places: Collection[str]) -> None:
             )
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def hints_of(kind: type) -> dict[str, Any]:
+    """The annotations of a class's arguments, by name; none where they cannot be read."""
     try:
         return typing.get_type_hints(kind.__init__)
     except (NameError, TypeError):  # a name that only type checkers see
         return {}
 
 
-def _teachers_inside(hint: Any) -> str:
-    """Does the parameter take a teacher `itself`, several `by name`, or none ("")?"""
+def may_be_teacher(hint: Any) -> bool:
+    """Can an argument of this annotation be a teacher itself?"""
     from rlkd.teacher.base import Teacher
 
-    def is_teacher(one: Any) -> bool:
-        return inspect.isclass(one) and issubclass(one, Teacher)
+    if _is_union(hint):
+        return any(map(may_be_teacher, typing.get_args(hint)))
+    kind = get_origin(hint) or hint
+    if kind is Any or isinstance(kind, typing.TypeVar):
+        return True
+    if not inspect.isclass(kind):
+        return False
+    if getattr(kind, "_is_protocol", False):
+        return True
+    return issubclass(kind, Teacher) or issubclass(Teacher, kind)
 
-    if is_teacher(hint):
-        return "itself"
-    return "by name" if any(map(is_teacher, typing.get_args(hint))) else ""
+
+def may_name_teachers(hint: Any) -> bool:
+    """Can it be a mapping of names to teachers?"""
+    if _is_union(hint):
+        return any(map(may_name_teachers, typing.get_args(hint)))
+    kind = get_origin(hint) or hint
+    if not inspect.isclass(kind) or not issubclass(kind, Mapping):
+        return kind is Any or kind is object
+    return not typing.get_args(hint) or _holds_teacher(hint)
+
+
+def _teachers_inside(hint: Any) -> str:
+    """Does the parameter take a teacher `itself`, several `by name`, or none, or not only them
+    ("")?"""
+    kinds = typing.get_args(hint) if _is_union(hint) else (hint,)
+    kinds = [kind for kind in kinds if kind is not type(None)]
+    if len(kinds) != 1 or not _holds_teacher(kinds[0]):
+        return ""
+    return "by name" if typing.get_args(kinds[0]) else "itself"
+
+
+def _holds_teacher(hint: Any) -> bool:
+    from rlkd.teacher.base import Teacher
+
+    if inspect.isclass(hint) and get_origin(hint) is None:
+        return issubclass(hint, Teacher)
+    return any(map(_holds_teacher, typing.get_args(hint)))
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (typing.Union, types.UnionType)

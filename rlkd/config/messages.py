@@ -170,6 +170,8 @@ def _wrong_value(where: Spot, error: ErrorDetails) -> str:
     if error["type"] == "source" and isinstance(value, dict):
         both = sorted({"use", "path"} & set(value))
         text = f"both {both[0]} and {both[1]}" if both else "neither use nor path"
+        if value and not both:
+            text += f", but {_cut(', '.join(map(str, value)))}"
         start = f"{where.place}: this value cannot be used.\n"
         return f"{start}  found: {text}\n  expected: {error['msg']}"
     finite = ", finite" if error["type"] == "finite_number" else ""

@@ -1,5 +1,6 @@
 """The `teacher:` block: checked at the door, built when the run begins."""
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from rlkd.config.arguments import check_types
+import rlkd.teacher
+from rlkd.config.arguments import check_types, hints_of, may_be_teacher, may_name_teachers
 from rlkd.config.messages import explain
 from rlkd.config.schema import OtherTeacher, Teacher
-from rlkd.errors import ConfigError
-from rlkd.refs import check_arguments, resolve
+from rlkd.errors import ConfigError, brief
+from rlkd.refs import check_arguments, raised_in, resolve
 from rlkd.teacher.folder import check_device_map, check_whole_model
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def check_teacher(
             check_device_map(block.device_map, f"{place}.device_map")
         _check_quantization(block, place)
         return
-    settings, parts = block.settings, _parts(block.settings, place)
+    settings, parts = block.settings, _parts(block, place)
     kind = teacher_class(block.use, place)
     if kind.__module__ == "rlkd.teacher.local":
         raise ConfigError(
@@ -55,14 +57,16 @@ def check_teacher(
 
 
 def _check_overlap(block: Teacher | OtherTeacher, place: str) -> None:
+    from rlkd.teacher.base import declared
+
     if isinstance(block, Teacher):
         return
-    if teacher_class(block.use, place).shares_student:
+    if declared(teacher_class(block.use, place), "shares_student"):
         raise ConfigError(
             f"{place}.use: {block.use!r} scores with the student's own weights, so its passes must "
             "wait for the student's, and teacher.overlap is on. Set that to auto or off."
         )
-    for inner_place, inner in _parts(block.settings, place).items():
+    for inner_place, inner in _parts(block, place).items():
         _check_overlap(inner, inner_place)
 
 
@@ -112,9 +116,7 @@ def teacher_classes(
     if isinstance(block, Teacher):
         return [LocalTeacher]
     inner = [
-        kind
-        for at, part in _parts(block.settings, place).items()
-        for kind in teacher_classes(part, at)
+        kind for at, part in _parts(block, place).items() for kind in teacher_classes(part, at)
     ]
     return [teacher_class(block.use, place), *inner]
 
@@ -128,9 +130,7 @@ def places_of_teachers(block: Teacher | OtherTeacher, place: str = "teacher") ->
     if isinstance(block, Teacher):
         return [place]
     inner = [
-        found
-        for at, part in _parts(block.settings, place).items()
-        for found in places_of_teachers(part, at)
+        found for at, part in _parts(block, place).items() for found in places_of_teachers(part, at)
     ]
     return [place, *inner]
 
@@ -153,7 +153,7 @@ def build_teacher(
     make = make if make is not None else made
     if isinstance(block, Teacher):
         return make(block, place, {})
-    parts = _parts(block.settings, place)
+    parts = _parts(block, place)
 
     def built(value: Any, at: str) -> Any:
         if at in parts:
@@ -169,16 +169,23 @@ def made(block: Teacher | OtherTeacher, place: str, arguments: Mapping[str, Any]
     """The teacher of one block, its arguments made before.
 
     Raises:
-        ConfigError: an argument's value cannot be used.
+        ConfigError: an argument's value cannot be used, or a class that is not rlkd's breaks.
     """
     from rlkd.teacher.base import TeacherError
 
     if isinstance(block, Teacher):
         return _local(block, place)
+    kind = teacher_class(block.use, place)
     try:
-        return teacher_class(block.use, place)(**arguments)
-    except (TypeError, ValueError, TeacherError) as error:
+        return kind(**arguments)
+    except (ValueError, TeacherError) as error:
         raise ConfigError(f"{place} ({block.use}): {error}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"{place} ({block.use}): {kind.__name__} cannot be made of these arguments.\n"
+            f"  found: {brief(error)}{raised_in(error, inspect.getfile(kind))}\n"
+            "  do: mend the arguments, or the class"
+        ) from error
 
 
 def _check_quantization(block: Teacher, place: str) -> None:
@@ -217,7 +224,13 @@ def teacher_class(use: str, place: str) -> type["base.Teacher"]:
     """
     from rlkd.teacher.base import Teacher as Base
 
-    found = resolve(use, place=f"{place}.use")
+    try:
+        found = resolve(use, place=f"{place}.use")
+    except ConfigError as error:
+        own = _full_name(use)
+        if own is None:
+            raise
+        raise ConfigError(f"{place}.use: there is no {use!r}.\n  did you mean: {own}") from error
     if not isinstance(found, type) or not issubclass(found, Base):
         raise ConfigError(
             f"{place}.use: {use!r} is not a teacher: a subclass of rlkd.teacher.base:Teacher."
@@ -228,13 +241,32 @@ def teacher_class(use: str, place: str) -> type["base.Teacher"]:
     return found
 
 
-def _parts(settings: Mapping[str, Any], place: str) -> dict[str, Teacher | OtherTeacher]:
+def _full_name(use: str) -> str | None:
+    """The reference to a class of rlkd.teacher that is named without its module, or with another
+    that is not there."""
+    module, _, name = use.replace(":", ".").rpartition(".")
+    first = module.partition(".")[0]
+    if first not in ("", "rlkd") and importlib.util.find_spec(first) is not None:
+        return None  # a module of the person's own: what is wrong with it was said
+    for file in sorted(Path(rlkd.teacher.__path__[0]).glob("*.py")):
+        if f"\nclass {name}(" in file.read_text(encoding="utf-8"):
+            return f"rlkd.teacher.{file.stem}:{name}"
+    return None
+
+
+def _parts(block: OtherTeacher, place: str) -> dict[str, Teacher | OtherTeacher]:
     """The blocks of teachers among a block's settings, by their dotted places: a setting that is
-    one, or a mapping of names to them."""
+    one, or a mapping of names to them; what an argument's annotation rules out is neither."""
+    try:
+        hints = hints_of(teacher_class(block.use, place))
+    except ConfigError:  # those who need the class say so
+        hints = {}
     found: dict[str, Teacher | OtherTeacher] = {}
-    for name, value in settings.items():
-        candidates = {f"{place}.{name}": value}
-        if isinstance(value, dict) and not _is_block(value):
+    for name, value in block.settings.items():
+        hint, candidates = hints.get(name, Any), {}
+        if _is_block(value) and may_be_teacher(hint):
+            candidates = {f"{place}.{name}": value}
+        elif isinstance(value, dict) and may_name_teachers(hint):
             candidates = {f"{place}.{name}.{key}": inner for key, inner in value.items()}
         for at, inner in candidates.items():
             if _is_block(inner):

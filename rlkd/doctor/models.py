@@ -11,6 +11,7 @@ from rlkd.data import Row, check_enough
 from rlkd.doctor import servers
 from rlkd.doctor.finding import Finding
 from rlkd.door import check_at_door, check_model_folder, check_prompts
+from rlkd.errors import brief
 from rlkd.geometry import geometry
 from rlkd.planning import plan as planning
 from rlkd.teacher.door import check_rows, check_teaching
@@ -148,12 +149,12 @@ def _tokenizer(path: str, place: str, found: list[Finding]) -> Any | None:
 
     try:
         return AutoTokenizer.from_pretrained(path)
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # what a format's reader breaks with is its own
         found.append(
             Finding(
                 "problem",
-                f"{place}: the tokenizer in {path} cannot be loaded: {error}",
-                "put the tokenizer's files beside config.json",
+                f"{place}: the tokenizer in {path} cannot be loaded: {brief(error)}",
+                "put the tokenizer's files beside config.json, and install what they need",
             )
         )
         return None

@@ -8,7 +8,7 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.doctor.finding import Finding
 from rlkd.teacher import serving
 from rlkd.teacher.outline import Outlines
-from rlkd.teacher.shown import longest_prompts
+from rlkd.teacher.shown import Lengths, prompt_lengths
 
 
 def look(config: RunConfig, rows: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -24,25 +24,30 @@ def look(config: RunConfig, rows: Sequence[dict[str, Any]]) -> list[Finding]:
     found = []
     with Outlines(config.teacher) as outlines:
         servers = serving.addresses(outlines)
-        prompts = longest_prompts(config, rows, outlines) if servers and rows else {}
+        prompts = prompt_lengths(config, rows, outlines) if servers and rows else {}
         for place, address in servers.items():
             found += _look_at(address, config, prompts.get(place))
             address.close()
     return found
 
 
-def _look_at(address: serving.Address, config: RunConfig, prompt: int | None) -> list[Finding]:
+def _look_at(address: serving.Address, config: RunConfig, prompts: Lengths | None) -> list[Finding]:
     start = time.monotonic()
     try:
         models = address.models()
+    except serving.Refused as error:
+        return [Finding("problem", serving.refused(address, error))]
     except serving.Silent as error:
         waited = time.monotonic() - start
+        advice = "start it (vllm serve MODEL), or mend the url"
+        if isinstance(error, serving.Busy):
+            advice = "wait until it has loaded its model; if it stays so, its log says why"
         return [
             Finding(
                 "problem",
                 f"{address.place}: {address.shown} does not answer as a server of vLLM: {error}"
                 f" ({waited:.1f} s)",
-                "start it (vllm serve MODEL), mend the url, or name its key in api_key_env",
+                advice,
             )
         ]
     took = time.monotonic() - start
@@ -55,8 +60,9 @@ def _look_at(address: serving.Address, config: RunConfig, prompt: int | None) ->
         f"reads {limit} tokens" if limit is not None else "does not say how many tokens it reads"
     )
     text = f"{address.place}: {address.shown} serves {model}, {reads} (asked in {took:.2f} s)"
-    problem = serving.too_short(address, limit, config, prompt)
-    found = [Finding("ok", text) if problem is None else Finding("problem", problem)]
+    short, found = serving.too_short(address, limit, config, prompts), [Finding("ok", text)]
+    if short is not None:
+        found = [Finding("problem" if short.ends_run else "warning", short.message)]
     try:
         seconds = address.scores(model)
     except serving.Silent as error:

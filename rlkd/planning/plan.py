@@ -9,6 +9,7 @@ from typing import Any
 from rlkd.config import ConfigError, RunConfig
 from rlkd.data import Row
 from rlkd.door import check_model_folder
+from rlkd.errors import brief
 from rlkd.geometry import geometry
 from rlkd.planning.network import Network, read_network
 from rlkd.planning.parts import TILE_VOCABULARY
@@ -258,9 +259,9 @@ def tokenizer_of(path: str) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(Path(path))
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # what a format's reader breaks with is its own
         raise ConfigError(
-            f"model.path: the tokenizer in {path} cannot be loaded: {error}\n"
+            f"model.path: the tokenizer in {path} cannot be loaded: {brief(error)}\n"
             "  why: the longest prompt is counted with it\n"
             "  do: add it to the folder, or say --prompt-tokens N"
         ) from error

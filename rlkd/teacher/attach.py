@@ -1,12 +1,14 @@
 """How a teacher meets its student: made, compared token by token, moved to the device."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback
 
-from rlkd.teacher.base import Student, Teacher
+from rlkd.errors import brief
+from rlkd.teacher.base import Student, Teacher, TeacherError
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.template import difference_of_templates
 
@@ -30,10 +32,14 @@ def attach(
         end_token_ids: that end the student's answers.
 
     Raises:
-        TeacherError: the teacher numbers tokens differently.
+        TeacherError: the teacher numbers tokens differently; it is a class; there is no such path.
     """
+    if isinstance(teacher, type):
+        raise TeacherError(
+            f"teacher is the class {teacher.__name__}; make one of it: {teacher.__name__}(...)"
+        )
     if isinstance(teacher, str):
-        teacher = LocalTeacher.from_pretrained(teacher)
+        teacher = _loaded(teacher)
     elif not isinstance(teacher, Teacher):
         teacher = LocalTeacher(teacher)
     teacher.meet(student)
@@ -64,6 +70,18 @@ def attach(
                 name, difference,
             )  # fmt: skip
     return teacher
+
+
+def _loaded(path: str) -> LocalTeacher:
+    try:
+        return LocalTeacher.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        if Path(path).is_dir():
+            raise
+        raise TeacherError(
+            f"teacher is {path!r}: there is no such folder (the working directory is {Path.cwd()}),"
+            f" and no such model in the hub's cache or on it ({brief(error)})"
+        ) from error
 
 
 class FollowsStudent(TrainerCallback):

@@ -1,5 +1,6 @@
 """What a teacher is: something that scores tokens which the student sampled."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,8 +92,9 @@ class Teacher(ABC):
         """Called on every rank when the student has made optimiser step number `step`."""
 
     def check_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
-        """Raise TeacherError where it cannot score answers to these rows of the data. Of the
-        classes of rlkd.teacher it is called at the door, before weights are loaded."""
+        """Raise TeacherError where it cannot score answers to these rows of the data. The trainer
+        calls it with all rows for training, unless they are streamed; a run does so before weights
+        are loaded too, of the classes of rlkd.teacher."""
 
     def learnt(self) -> Mapping[str, Any]:
         """What a checkpoint must hold of it, by a word each: `rlkd.checkpoints.pieces.Piece`s. The
@@ -179,6 +181,13 @@ class Teacher(ABC):
         """log π_T(y_t | prompt, y_<t) of every completion token, row by row, on the CPU or on
         the prepared device. An empty completion gives empty tensors; an empty prompt is an
         error (nothing predicts its first token)."""
+
+
+def declared(kind: type[Teacher], name: str) -> Any:
+    """What a class says of its teachers before one is made: the value of an attribute; the base's
+    where the class computes it (a property)."""
+    value = inspect.getattr_static(kind, name)
+    return getattr(Teacher, name) if hasattr(type(value), "__get__") else value
 
 
 class DistributionTeacher(Teacher, ABC):

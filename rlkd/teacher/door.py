@@ -49,7 +49,7 @@ def check_wanted(config: RunConfig) -> None:
     if config.teacher is None:
         return
     if not scores(config):
-        if config.data.traces is None:
+        if config.data.traces is None and not _wants_traces(config):
             raise ConfigError(_unused(config))
         return
     _check_distribution(config)
@@ -57,6 +57,17 @@ def check_wanted(config: RunConfig) -> None:
     for kind in teacher_classes(config.teacher):
         _check_adapters(config, kind)
     _check_itself(config)
+
+
+def _wants_traces(config: RunConfig) -> bool:
+    """Is the teacher there to write traces, or would it be? What is wrong with them
+    `rlkd.traces.door` says."""
+    from rlkd.algorithms.schedule import schedule_of
+
+    try:
+        return schedule_of(config.build_algorithm()).needs_traces(config.batch.group_size)
+    except ValueError:  # a setting of the algorithm's that has to do with them
+        return True
 
 
 def _unused(config: RunConfig) -> str:
@@ -85,7 +96,7 @@ def _phases(config: RunConfig) -> list[Any]:
 
 
 def _check_distribution(config: RunConfig) -> None:
-    from rlkd.teacher.base import DistributionTeacher
+    from rlkd.teacher.base import DistributionTeacher, declared
 
     titles = [type(a).__name__ for a in _phases(config) if a.needs_distribution]
     if not titles or config.teacher is None:
@@ -93,7 +104,7 @@ def _check_distribution(config: RunConfig) -> None:
     kind, problem = teacher_classes(config.teacher)[0], None
     if not issubclass(kind, DistributionTeacher):
         problem = f"{kind.__name__} gives log-probabilities of sampled tokens only"
-    elif kind.shares_student:
+    elif declared(kind, "shares_student"):
         problem = f"the head of {kind.__name__} moves with the student"
     elif config.local_teacher is not None and config.local_teacher.offload:
         problem = "teacher.offload is true: its head is not on the device by then"
@@ -171,10 +182,11 @@ def _check_tokens(config: RunConfig, teachers: Mapping[str, Any]) -> None:
     loaded (an adapter's folder has none) is left to those who load it."""
     from rlkd.teacher.base import TeacherError
     from rlkd.teacher.other_tokenizer import OtherTokenizer
-    from rlkd.teacher.outline import Outline, head_rows, read_tokenizer
+    from rlkd.teacher.outline import Outline, Unmade, head_rows, read_tokenizer
     from rlkd.teacher.server import ServerTeacher
 
-    aligned = [place for place, made in teachers.items() if isinstance(made, OtherTokenizer)]
+    # A class that is not rlkd's may align them too: once made, it says so itself.
+    aligned = [p for p, made in teachers.items() if isinstance(made, OtherTokenizer | Unmade)]
     compared = {
         place: made
         for place, made in teachers.items()

@@ -1,4 +1,4 @@
-"""A teacher's folder and devices, looked at before anything is loaded."""
+"""A model's folder and a teacher's devices, looked at before anything is loaded."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def check_whole_model(folder: Path, place: str) -> None:
         raise ConfigError(
             f"{place}: {folder} holds adapters, no whole model.\n"
             f"  found: adapter_config.json (of the base model {base})\n"
-            "  why: a teacher is loaded as one plain model\n"
+            "  why: it is loaded as one plain model\n"
             "  do: merge them into their base (a run's: rlkd export RUN OUT; others: peft's"
             " merge_and_unload) and name that folder"
         )

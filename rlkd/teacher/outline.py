@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer
+from transformers.utils import cached_file
 
 from rlkd.config.schema import OtherTeacher
 from rlkd.config.schema import Teacher as Block
 from rlkd.config.teacher import build_teacher, made, teacher_class
-from rlkd.errors import ConfigError
-from rlkd.teacher.base import Teacher, TokenScores
+from rlkd.errors import ConfigError, brief
+from rlkd.teacher.base import Teacher, TokenScores, declared
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.server import ServerTeacher
 
@@ -45,9 +46,11 @@ class Unmade(Teacher):
 
     def __init__(self, kind: type[Teacher], settings: Mapping[str, Any]) -> None:
         self.name = f"teacher {kind.__name__}"
-        self.temperature = settings.get("temperature", kind.temperature)
-        self.scores_at, self.shares_student = kind.scores_at, kind.shares_student
-        self.computes_here = kind.computes_here
+        given = settings.get("temperature", declared(kind, "temperature"))
+        self.temperature = given if isinstance(given, int | float) else None
+        self.scores_at = declared(kind, "scores_at")
+        self.shares_student = declared(kind, "shares_student")
+        self.computes_here = declared(kind, "computes_here")
 
     def prepare(self, device: torch.device) -> None:
         raise NotImplementedError
@@ -112,7 +115,9 @@ class Outlines:
         if not kind.__module__.startswith("rlkd.teacher."):
             return Unmade(kind, block.settings)
         if issubclass(kind, ServerTeacher) and arguments.get("tokenizer") is not None:
-            read_tokenizer(arguments["tokenizer"], f"{place}.tokenizer")
+            at = f"{place}.tokenizer"
+            read_tokenizer(arguments["tokenizer"], at)
+            arguments = {**arguments, "tokenizer": tokenizer_folder(arguments["tokenizer"], at)}
         try:
             return made(block, place, arguments)
         except ConfigError:
@@ -124,26 +129,45 @@ class Outlines:
 
 
 def read_tokenizer(path: str, place: str) -> Any:
-    """The tokenizer in a folder.
+    """The tokenizer in a folder, or one in this machine's cache, by its model's name on the hub.
+    The hub is not asked.
 
     Raises:
         ConfigError: there is no such folder, or it cannot be loaded.
     """
-    if not Path(path).is_dir():  # transformers would ask the hub for it, for a minute
-        raise ConfigError(
-            f"{place}: there is no folder {path}.\n"
-            f"  found: the working directory is {Path.cwd()}\n  do: fix the path"
-        )
+    folder = tokenizer_folder(path, place)
     try:
-        return AutoTokenizer.from_pretrained(path)
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # what a format's reader breaks with is its own
         raise ConfigError(
-            f"{place}: the tokenizer in {path} cannot be loaded.\n  found: {first[:300]}\n"
+            f"{place}: the tokenizer in {path} cannot be loaded.\n  found: {brief(error)}\n"
             "  why: teacher and student must number their tokens alike, which it is compared for\n"
             "  do: put the tokenizer's files (tokenizer.json, tokenizer_config.json) beside"
-            " config.json"
+            " config.json, and install what they need"
         ) from error
+
+
+def tokenizer_folder(path: str, place: str) -> str:
+    """Where `read_tokenizer` reads it.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if Path(path).is_dir():
+        return path
+    for file in ("tokenizer_config.json", "tokenizer.json"):
+        try:  # else transformers would ask the hub for it, for a minute
+            found = cached_file(path, file, local_files_only=True)
+        except (OSError, ValueError):  # not there; or no name that the hub could have
+            continue
+        if found is not None:
+            return str(Path(found).parent)
+    raise ConfigError(
+        f"{place}: there is no folder {path}.\n"
+        f"  found: the working directory is {Path.cwd()}\n"
+        "  do: fix the path; a model on the hub must be downloaded first:"
+        " hf download NAME --local-dir FOLDER"
+    )
 
 
 def head_rows(path: str, place: str) -> int | None:

@@ -1,10 +1,11 @@
 """A teacher's server, looked at once and with little patience: what it serves, how many tokens it
 reads, whether it scores. The run itself asks for longer (`rlkd.teacher.server`)."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -17,7 +18,9 @@ from rlkd.teacher.door import scores
 from rlkd.teacher.outline import Outlines
 from rlkd.teacher.reply import read_reply
 from rlkd.teacher.server import ServerTeacher
-from rlkd.teacher.shown import longest_prompts
+from rlkd.teacher.shown import Lengths, prompt_lengths
+
+logger = logging.getLogger(__name__)
 
 _WAIT = httpx.Timeout(5.0, connect=3.0)
 _WRITTEN = 1
@@ -26,6 +29,10 @@ _WRITTEN = 1
 
 class Silent(Exception):
     """It did not answer, or not with what it was asked for."""
+
+
+class Busy(Silent):
+    """It answered that it cannot now."""
 
 
 class Refused(Silent):
@@ -96,7 +103,7 @@ class Address:
             raise Silent(self._clean(f"{type(error).__name__} {error}".strip())) from error
         if reply.status_code != 200:
             later = reply.status_code >= 500 or reply.status_code in (408, 425, 429)
-            kind = Silent if later else Refused
+            kind = Busy if later else Refused
             raise kind(f"HTTP {reply.status_code} to {path}: {self._clean(reply.text)!r}")
         try:
             return reply.json()
@@ -125,6 +132,16 @@ def addresses(outlines: Outlines) -> dict[str, Address]:
     }
 
 
+def refused(address: Address, error: Refused) -> str:
+    """The message of a server that refuses to say what it serves."""
+    return (
+        f"{address.place}: {address.shown} is no server of vLLM, or wants a key.\n"
+        f"  found: {error}\n"
+        "  do: mend the url, or name the environment variable that holds the key in"
+        f" {address.place}.api_key_env"
+    )
+
+
 def chosen(address: Address, models: Mapping[str, int | None]) -> str:
     """The name that the run will ask for, of those that are served.
 
@@ -150,34 +167,56 @@ def chosen(address: Address, models: Mapping[str, int | None]) -> str:
     )
 
 
+class TooShort(NamedTuple):
+    """A server that reads fewer tokens than a row may have."""
+
+    message: str
+    ends_run: bool
+    """Or can the run go on without the scores of what is too long?"""
+
+
 def too_short(
-    address: Address, limit: int | None, config: RunConfig, prompt: int | None
-) -> str | None:
-    """The message of a server that reads fewer tokens than a row may have; None: it is not known
-    to.
+    address: Address, limit: int | None, config: RunConfig, prompts: Lengths | None
+) -> TooShort | None:
+    """None: the server is not known to read too few tokens.
 
     Args:
         limit: tokens that it reads; None: it does not say.
-        prompt: tokens of the longest prompt; None: not known, at least one.
+        prompts: that it is shown; None: not known, at least one token.
     """
     answer = config.sampling.max_completion_length
-    needed = (prompt or 1) + answer + _WRITTEN
+    shortest, longest = prompts if prompts is not None else (1, 1)
+    needed = longest + answer + _WRITTEN
     if limit is None or needed <= limit:
         return None
-    prompts = "a prompt" if prompt is None else f"prompts of up to {prompt} tokens"
-    return (
+    masks = config.teacher is not None and config.teacher.on_bad_scores == "mask"
+    ends_run = not masks or shortest + 1 + _WRITTEN > limit
+    then, instead = "and the run would end at the first such answer", ""
+    if ends_run and masks:
+        then = "and no answer is short enough"
+    elif masks:
+        then = (
+            "and teacher.on_bad_scores: mask leaves such answers out; the run ends where they are"
+            " too many"
+        )
+    else:
+        instead = ", or leave such answers out (teacher.on_bad_scores: mask)"
+    shown = "a prompt" if prompts is None else f"prompts of up to {longest} tokens"
+    return TooShort(
         f"{address.place}: {address.shown} reads at most {limit} tokens (its max_model_len).\n"
-        f"  found: {prompts}, answers of up to {answer} (sampling.max_completion_length) and"
-        f" {_WRITTEN} token that it writes itself: {needed}{' or more' * (prompt is None)}\n"
-        "  why: it refuses what is longer, and the run would end at the first such answer\n"
+        f"  found: {shown}, answers of up to {answer} (sampling.max_completion_length) and"
+        f" {_WRITTEN} token that it writes itself: {needed}{' or more' * (prompts is None)}\n"
+        f"  why: it refuses what is longer, {then}\n"
         f"  do: start it with --max-model-len {needed} or more, or lower"
-        " sampling.max_completion_length"
+        f" sampling.max_completion_length{instead}",
+        ends_run,
     )
 
 
 def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> None:
     """What a teacher's servers say of themselves fits the run. One that does not answer at once is
-    left to the run, which waits for it.
+    left to the run, which waits for it. Warns of one that reads too few tokens for some answers,
+    where these may be left out.
 
     Args:
         config: what `rlkd.teacher.door.check_teaching` has let pass.
@@ -197,12 +236,7 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
                 models = address.models()
                 limit = models[chosen(address, models)]
             except Refused as error:
-                problems.append(
-                    f"{place}: {address.shown} is no server of vLLM, or wants a key.\n"
-                    f"  found: {error}\n"
-                    "  do: mend the url, or name the environment variable that holds the key in"
-                    f" {place}.api_key_env"
-                )
+                problems.append(refused(address, error))
                 continue
             except Silent:
                 continue
@@ -212,9 +246,12 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
             finally:
                 address.close()
             known = limit is not None and bool(rows)
-            prompt = longest_prompts(config, rows, outlines)[place] if known else None
-            problem = too_short(address, limit, config, prompt)
-            problems += [problem] if problem is not None else []
+            prompts = prompt_lengths(config, rows, outlines).get(place) if known else None
+            short = too_short(address, limit, config, prompts)
+            if short is not None and short.ends_run:
+                problems.append(short.message)
+            elif short is not None:
+                logger.warning("%s", short.message)
     if problems:
         raise together(problems, f"run {config.run.name}")
 

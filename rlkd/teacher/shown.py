@@ -1,24 +1,32 @@
 """How long the prompts are that a teacher's servers are shown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rlkd.config import RunConfig
 from rlkd.teacher.base import Student, Teacher
-from rlkd.teacher.outline import Outlines, read_tokenizer
+from rlkd.teacher.outline import Outlines, Unmade, read_tokenizer
 from rlkd.teacher.privileged import Privileged
 from rlkd.teacher.server import ServerTeacher
 from rlkd.teacher.several import Routed
 
-_LONGEST_OF = 64
-"""Prompts whose tokens are counted: the longest by their characters."""
+_COUNTED = 64
+"""Prompts whose tokens are counted: so many of the shortest and of the longest by characters."""
 
 
-def longest_prompts(
+class Lengths(NamedTuple):
+    """Of prompts, in tokens."""
+
+    shortest: int
+    longest: int
+
+
+def prompt_lengths(
     config: RunConfig, rows: Sequence[dict[str, Any]], outlines: Outlines
-) -> dict[str, int]:
-    """Tokens of the longest prompt that each server is shown, by the servers' places. Of many rows
-    those with the most characters are counted.
+) -> dict[str, Lengths]:
+    """How long the prompts are that each server is shown, by the servers' places. Of many rows
+    those with the fewest and the most characters are counted. A server inside a class that is not
+    rlkd's is left out.
 
     Args:
         rows: for training, what `rlkd.teacher.door.check_rows` has let pass.
@@ -30,24 +38,40 @@ def longest_prompts(
 
     tokenizer = read_tokenizer(config.model.path, "model.path")
     student = Student(None, tokenizer, config.model.chat_template_kwargs)
-    found: dict[str, int] = {}
+    found: dict[str, Lengths] = {}
     for place, made in outlines.by_place.items():
         if not isinstance(made, ServerTeacher):
             continue
         around = _around(place, outlines.by_place)
+        if any(isinstance(outer, Unmade) for outer in around.values()):
+            continue  # what a class that is not rlkd's shows it is not known
         own = _routed(rows, place, around)
         templates = [outer for outer in around.values() if isinstance(outer, Privileged)]
         if not templates:
-            some = sorted(own, key=lambda row: len(str(row["prompt"])))[-_LONGEST_OF:]
-            found[place] = longest_prompt(tokenizer, some, config.model.chat_template_kwargs)
+            found[place] = _lengths(
+                own,
+                ("prompt",),
+                lambda row: longest_prompt(tokenizer, [row], config.model.chat_template_kwargs),
+            )
             continue
         # Each puts its own prompt in the place of the one before: the innermost wins.
         teller = Privileged(made, templates[0].template)
         teller.meet(student)
-        read = ("prompt", *teller.columns)
-        some = sorted(own, key=lambda row: sum(len(str(row[name])) for name in read))
-        found[place] = max((len(teller.prompt_ids(row)) for row in some[-_LONGEST_OF:]), default=1)
+        found[place] = _lengths(own, ("prompt", *teller.columns), _counting(teller))
     return found
+
+
+def _counting(teller: Privileged) -> Callable[[dict[str, Any]], int]:
+    return lambda row: len(teller.prompt_ids(row))
+
+
+def _lengths(
+    rows: Sequence[dict[str, Any]], read: Sequence[str], count: Callable[[dict[str, Any]], int]
+) -> Lengths:
+    """Of the prompts that are made of the columns `read`."""
+    by_text = sorted(rows, key=lambda row: sum(len(str(row[name])) for name in read))
+    tokens = [count(row) for row in [*by_text[:_COUNTED], *by_text[-_COUNTED:]]]
+    return Lengths(min(tokens, default=1), max(tokens, default=1))
 
 
 def _around(place: str, teachers: Mapping[str, Teacher]) -> dict[str, Teacher]:

@@ -43,7 +43,8 @@ class Teaching(Asking):
         """In the trainer's own __init__, after TRL's.
 
         Raises:
-            TeacherError: the teacher cannot score this student, or not while others work.
+            TeacherError: the teacher cannot score this student or answers to some of the data's
+                rows, or not while others work.
         """
         for name, given, known in (
             ("teacher_overlap", overlap, ("auto", "on", "off")),
@@ -82,6 +83,8 @@ class Teaching(Asking):
         student = Student(model, this._tokenizer, this.chat_template_kwargs, prompts)
         attached = attach(teacher, student, frozenset(this.eos_token_ids), this.accelerator.device)
         attached.temperature_at(this.temperature)
+        if isinstance(data, Dataset) and type(attached).check_rows is not Teacher.check_rows:
+            attached.check_rows(data.to_list())
         return attached
 
     # -- what comes of it ---------------------------------------------------------------------

@@ -74,6 +74,22 @@ def test_nobody_is_there(ask, monkeypatch):
     assert time.monotonic() - start < 60.0
 
 
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "do: mend the url, or name the environment variable that holds the key"),
+        (404, "is no server of vLLM, or wants a key"),
+        (503, "wait until it has loaded its model"),
+    ],
+)
+def test_a_server_that_is_there_is_not_to_be_started(ask, status, advice):
+    with Small(status) as server:
+        found = said(ask(server.url), "problem")
+        assert f"HTTP {status} to /v1/models" in found
+        assert advice in found
+        assert "start it" not in found
+
+
 def test_a_server_that_hangs_is_not_waited_for(ask, monkeypatch):
     monkeypatch.setattr(serving, "_WAIT", serving.httpx.Timeout(0.2))
 
@@ -92,6 +108,9 @@ def test_a_row_that_is_too_long(ask):
         assert "reads at most 44 tokens (its max_model_len)" in text
         assert "start it with --max-model-len 45" in text
         assert "it scores tokens" in said(found, "ok")
+        found = ask(server.url, "--teacher.on_bad_scores=mask")
+        assert said(found, "problem") == ""
+        assert "mask leaves such answers out" in said(found, "warning")
     with Small([{"id": "big"}]) as server:
         assert "does not say how many tokens it reads" in said(ask(server.url), "ok")
 

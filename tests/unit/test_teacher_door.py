@@ -4,16 +4,21 @@ rows, before any weights are loaded."""
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rlkd
 from rlkd.cli import main
 from rlkd.config import ConfigError, RunConfig, load
+from rlkd.config.teacher import build_teacher, places_of_teachers
 from rlkd.door import check_at_door
 from rlkd.evaluation import model as evaluating
 from rlkd.planning.plan import plan
+from rlkd.run import train
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.door import check_rows
 from rlkd.teacher.serving import check_servers
@@ -140,12 +145,29 @@ def test_no_teacher_where_a_phase_needs_one(words, capsys):
     assert "rlkd.algorithms.rlad:RLAD learns from a teacher and there is none" in text
 
 
+def test_a_teacher_without_the_traces_that_it_shall_write_is_one_problem(capsys):
+    text = refused(capsys, "--algorithm.use=rlkd.algorithms.luffy:LUFFY")
+    assert "data.traces: rlkd.algorithms.luffy:LUFFY learns from answers that the teacher" in text
+
+
 def test_traces_of_a_teacher_that_only_scores(capsys):
     luffy = ["--algorithm.use=rlkd.algorithms.luffy:LUFFY", "--data.traces={samples: 2}"]
     text = refused(capsys, *luffy, f"--teacher={{{SERVER}, {NOBODY}}}")
     assert "that of teacher.use only scores; a model in a folder (teacher.path) writes" in text
     assert main(["traces", "run.yaml", f"--teacher={{{SERVER}, {NOBODY}}}"]) == 2
     assert "teacher.use only scores, and a model in a folder is to write" in capsys.readouterr().err
+
+
+def test_a_run_without_a_teacher_is_checked_without_transformers():
+    root = str(Path(rlkd.__file__).parents[1])
+    code = (
+        f"import sys; sys.path.append({root!r}); from rlkd.cli import main; "
+        f"print(main(['train', 'run.yaml', '--dry-run', '--teacher=null', {GRPO!r}])); "
+        "sys.exit('transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("\n0\n"), done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 # the student itself
@@ -236,6 +258,35 @@ def test_a_tokenizer_that_is_not_there(capsys, tmp_path, teacher):
     assert f"teacher.path: the tokenizer in {tmp_path}/bare cannot be loaded" in text
 
 
+def test_a_tokenizer_whose_name_on_the_hub_is_in_the_cache(capsys, tmp_path, monkeypatch, teacher):
+    cache, revision = tmp_path / "hub", "0" * 40
+    named = cache / "models--some--model"
+    (named / "refs").mkdir(parents=True)
+    (named / "refs" / "main").write_text(revision)
+    kept = named / "snapshots" / revision
+    kept.mkdir(parents=True)
+    for file in Path(teacher).glob("tokenizer*"):
+        shutil.copy(file, kept)
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    let_pass(f"--teacher={{{SERVER}, {NOBODY}, tokenizer: some/model}}")
+    text = refused(capsys, f"--teacher={{{SERVER}, {NOBODY}, tokenizer: some/other}}")
+    assert "teacher.tokenizer: there is no folder some/other" in text
+    assert "hf download NAME --local-dir FOLDER" in text
+
+
+def test_what_a_tokenizer_breaks_with(capsys, monkeypatch, teacher):
+    from rlkd.teacher import outline
+
+    def breaks(path: str) -> None:
+        raise ImportError("needed from one of:\n sentencepiece")
+
+    monkeypatch.setattr(outline.AutoTokenizer, "from_pretrained", breaks)
+    text = refused(capsys)
+    assert f"teacher.path: the tokenizer in {teacher} cannot be loaded" in text
+    assert "found: ImportError: needed from one of: sentencepiece" in text
+
+
 # folders and devices
 
 
@@ -278,10 +329,12 @@ def without_a_part(folder: Path) -> None:
 )  # fmt: skip
 def test_a_folder_without_a_whole_model(change, said, teacher, capsys):
     change(copied(teacher))
-    text = refused(capsys, "--teacher.path=copied")
-    assert "teacher.path: " in text
-    assert said in text
-    assert "\n  do: " in text
+    for place in ("teacher.path", "model.path"):
+        text = refused(capsys, f"--{place}=copied")
+        assert f"\n{place}: " in text
+        assert said in text
+        assert "\n  do: " in text
+    check_at_door(read("--model.path=copied"), 1, output=False, teacher=False)
 
 
 def test_a_file_is_no_model(capsys):
@@ -435,6 +488,89 @@ def test_a_class_of_ones_own_is_not_made_at_the_door(capsys):
     assert "needs 'path'" in refused(capsys, "--teacher={use: 'own_t:Own'}")
 
 
+def test_what_a_class_of_ones_own_computes_is_not_asked_at_the_door():
+    Path("own_t.py").write_text(
+        OWN
+        + """
+class Asks(Own):
+    @property
+    def scores_at(self): return frozenset({9.0})
+    @property
+    def shares_student(self): return True
+    @property
+    def computes_here(self): return False
+    @property
+    def temperature(self): return 9.0
+"""
+    )
+    for overlap in ("auto", "on"):
+        let_pass(f"--teacher={{use: 'own_t:Asks', path: x, overlap: {overlap}}}")
+    let_pass("--teacher={use: 'own_t:Asks', path: x, temperature: {of: x}}")
+
+
+def test_a_class_of_ones_own_may_align_other_tokens(tmp_path):
+    words = [*WORDS[:4], WORDS[5], WORDS[4], *WORDS[6:]]
+    other = make_model(tmp_path / "other", seed=2, words=words)
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.base import Teacher
+from rlkd.teacher.other_tokenizer import OtherTokenizer
+from rlkd.teacher.wrapping import Wrapping
+
+class Aligned(OtherTokenizer): ...
+
+class Wraps(Wrapping):
+    def __init__(self, inner: Teacher):
+        super().__init__(inner)
+    def check_tokenizer(self, tokenizer, model_vocab_size): ...
+"""
+    )
+    for name in ("Aligned", "Wraps"):
+        let_pass(f"--teacher={{use: 'own_t:{name}', inner: {{path: {other}}}}}")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "teachers"),
+    [
+        ("dict[str, Any]", "{path: scores.db}", []),
+        ("dict[str, str] | None", "{path: scores.db}", []),
+        ("dict[str, Any]", "{a: {path: scores.db}}", []),
+        ("Teacher | None", "null", []),
+        ("Teacher | str", "text", []),
+        ("Teacher | None", "LOCAL", ["teacher.argument"]),
+        ("SelfTeacher", f"{{{SELF}}}", ["teacher.argument"]),
+        ("Any", "LOCAL", ["teacher.argument"]),
+        ("object", "LOCAL", ["teacher.argument"]),
+        ("Scorer", "LOCAL", ["teacher.argument"]),
+        ("'OnlyCheckersSeeIt'", "LOCAL", ["teacher.argument"]),
+        ("dict", "{a: LOCAL}", ["teacher.argument.a"]),
+        ("Mapping[str, Teacher] | None", "{path: LOCAL}", ["teacher.argument.path"]),
+    ],
+)
+def test_what_is_a_teacher_among_the_arguments_of_ones_own_class(
+    annotation, value, teachers, local
+):
+    Path("own_t.py").write_text(
+        f"""
+from collections.abc import Mapping
+from typing import Any, Protocol
+from rlkd.teacher.base import Teacher
+from rlkd.teacher.inner import SelfTeacher
+
+class Scorer(Protocol):
+    def score(self, prompt_ids, completion_ids, temperature): ...
+
+class Own(SelfTeacher):
+    def __init__(self, argument: {annotation} = None): ...
+"""
+    )
+    word = f"--teacher={{use: 'own_t:Own', argument: {value.replace('LOCAL', local)}}}"
+    let_pass(word)
+    block = read(word).teacher
+    assert block is not None
+    assert places_of_teachers(block) == ["teacher", *teachers]
+
+
 @pytest.mark.parametrize("key", ["sk-made-up-123", "hf_made_up_123"])
 def test_a_key_in_the_place_of_its_variables_name_is_not_repeated(key, capsys):
     text = refused(capsys, f"--teacher={{{SERVER}, {NOBODY}, api_key_env: {key}}}")
@@ -546,6 +682,79 @@ def test_a_run_looks_at_its_rows_before_weights(monkeypatch):
         run.train(read(f"--teacher={{{SERVER}, url: '{server.url}'}}"))
 
 
+def test_a_run_asks_a_class_of_ones_own_about_its_rows_once_it_is_made(local):
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.privileged import Privileged
+
+class Shows(Privileged): ...
+"""
+    )
+    inner = f"{{use: 'own_t:Shows', template: '{{prompt}}{{hint}}', inner: {local}}}"
+    for block in (inner, f"{{{CACHED}, of: t, path: c.db, inner: {inner}}}"):
+        with pytest.raises(ConfigError, match="teacher: template names the column 'hint'"):
+            train(read(f"--teacher={block}"))
+        assert not Path("runs/tiny/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{}['model']", "KeyError: 'model' (own_t.py, line 5)"),
+        ("open('no.db')", "No such file or directory: 'no.db' (own_t.py, line 5)"),
+        ("import json; json.loads(5)", "the JSON object must be str"),
+    ],
+)
+def test_a_class_of_ones_own_that_breaks_when_it_is_made(line, said):
+    Path("own_t.py").write_text(
+        f"""
+from rlkd.teacher.inner import SelfTeacher
+class Own(SelfTeacher):
+    def __init__(self):
+        {line}
+"""
+    )
+    block = read("--teacher={use: 'own_t:Own'}").teacher
+    assert block is not None
+    with pytest.raises(ConfigError, match=r"teacher \(own_t:Own\): Own cannot be made") as refusal:
+        build_teacher(block)
+    assert said in str(refusal.value)
+    assert "(own_t.py, line 5)" in str(refusal.value)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("use", "full"),
+    [
+        ("inner:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("teacher.inner:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("rlkd.teacher:ServerTeacher", "rlkd.teacher.server:ServerTeacher"),
+        ("rlkd.teacher.server.ServerTeacher", "rlkd.teacher.server:ServerTeacher"),
+        ("rlkd.teacher.server:SelfTeacher", "rlkd.teacher.inner:SelfTeacher"),
+        ("rlkd.teacher.inner:SelfTeachr", "rlkd.teacher.inner:SelfTeacher?"),
+    ],
+)
+def test_a_class_that_is_named_without_its_module(use, full, capsys):
+    assert f"  did you mean: {full}\n" in refused(capsys, f"--teacher={{use: '{use}'}}")
+
+
+def test_a_module_of_ones_own_that_breaks_is_not_taken_for_a_short_name(capsys):
+    Path("inner.py").write_text("1 / 0")
+    assert "ZeroDivisionError" in refused(capsys, "--teacher={use: 'inner:SelfTeacher'}")
+
+
+def test_a_block_that_is_neither_a_folder_nor_a_class(capsys):
+    assert main(["train", "run.yaml", "--dry-run", f"--teacher={{{NOBODY}}}"]) == 2
+    text = capsys.readouterr().err
+    assert "found: neither use nor path, but url" in text
+    assert "with `use` (a class, like rlkd.teacher.server:ServerTeacher)" in text
+    assert main(["train", "run.yaml", "--dry-run", "--teacher={temperature: 0.5}"]) == 2
+    assert "teacher.path: this key is missing" in capsys.readouterr().err
+
+
 # servers
 
 
@@ -570,6 +779,25 @@ def test_a_server_that_reads_too_few_tokens(capsys):
         text = refused(capsys, f"--teacher={{{SERVER}, url: '{server.url}'}}")
         assert "a prompt, answers of up to 40" in text
         assert "42 or more" in text
+
+
+def test_answers_that_are_too_long_may_be_left_out(caplog):
+    def mask(server: Small, *words: str) -> RunConfig:
+        teacher = f"--teacher={{{SERVER}, url: '{server.url}', on_bad_scores: mask}}"
+        return read(teacher, *words)
+
+    with Small([{"id": "t", "max_model_len": 44}]) as server:
+        check_servers(mask(server), ROWS)
+        assert f"{server.url} reads at most 44 tokens" in caplog.text
+        assert "mask leaves such answers out" in caplog.text
+    rows = [*ROWS, {"prompt": "1" * 90, "answer": "1", "kind": "long"}]
+    with Small([{"id": "t", "max_model_len": 6}]) as server:  # the other prompts and one token
+        check_servers(mask(server), rows)
+    with Small([{"id": "t", "max_model_len": 5}]) as server:
+        with pytest.raises(ConfigError, match="and no answer is short enough"):
+            check_servers(mask(server), rows)
+        with pytest.raises(ConfigError, match="at the first such answer"):
+            check_servers(served(server), rows)
 
 
 def test_what_a_privileged_server_is_shown_counts():
@@ -601,6 +829,20 @@ def test_adapters_that_a_server_serves_read_what_their_model_reads():
     served_models = [{"id": "base", "max_model_len": 44}, {"id": "lora", "parent": "base"}]
     with Small(served_models) as server, pytest.raises(ConfigError, match="at most 44"):
         check_servers(served(server, ", model: lora"), ROWS)
+
+
+def test_what_a_class_of_ones_own_shows_a_server_is_not_known():
+    Path("own_t.py").write_text(
+        """
+from rlkd.teacher.privileged import Privileged
+
+class Cuts(Privileged): ...
+"""
+    )
+    with Small([{"id": "t", "max_model_len": 44}]) as server:
+        inner = f"{{{SERVER}, url: '{server.url}'}}"
+        block = f"{{use: 'own_t:Cuts', template: '{{prompt}}{{answer}}', inner: {inner}}}"
+        check_servers(read(f"--teacher={block}"), ROWS)
 
 
 def test_what_is_routed_to_a_server_counts():

@@ -136,6 +136,19 @@ def test_a_teacher_of_another_family_is_refused(student, prompts, tmp_path):
         make(student, prompts, tmp_path, algorithm=RLAD(), teacher=str(other))
 
 
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ("wrong/path", "there is no such folder"),
+        ("no/such/path", "there is no such folder"),
+        (Echo, r"teacher is the class Echo; make one of it: Echo\(...\)"),
+    ],
+)
+def test_what_is_no_teacher(teacher, said, student, prompts, tmp_path):
+    with pytest.raises(TeacherError, match=said):
+        make(student, prompts, tmp_path, algorithm=RLAD(), teacher=teacher)
+
+
 def test_other_end_tokens_are_told(student, prompts, tmp_path, caplog):
     class Other(Echo):
         end_token_ids = frozenset({1, 15})

@@ -103,12 +103,21 @@ class OtherTeacher(Asked, SettingsBlock):
     arguments are the further keys; one that is a teacher is a block like this one or with path."""
 
 
-def _kind_of_teacher(value: Any) -> str:
-    other = isinstance(value, OtherTeacher) or (isinstance(value, dict) and "use" in value)
-    return "<elsewhere>" if other else "<model>"
+def _kind_of_teacher(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "<elsewhere>" if isinstance(value, OtherTeacher) else "<model>"
+    if "use" in value:
+        return "<elsewhere>"
+    # Of a block that is none of a model's, nobody knows what its other keys are for.
+    return "<model>" if "path" in value or value.keys() <= Teacher.model_fields.keys() else None
 
 
 AnyTeacher = Annotated[
     Annotated[Teacher, Tag("<model>")] | Annotated[OtherTeacher, Tag("<elsewhere>")],
-    Discriminator(_kind_of_teacher),
+    Discriminator(
+        _kind_of_teacher,
+        custom_error_type="source",
+        custom_error_message="a block with `path` (a model's folder), or with `use` (a class, like"
+        " rlkd.teacher.server:ServerTeacher) and its arguments",
+    ),
 ]
