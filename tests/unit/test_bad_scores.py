@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +75,54 @@ def test_a_bad_row_is_masked_whole_and_nothing_else_moves(
             assert (found[name][[2, 5]] == 0).all()
     assert ("teacher_hidden_BTH" in found) == isinstance(algorithm, GKD)
     assert trainer._metrics["train"]["teacher/masked_rows"] == [2.0]
+
+
+@pytest.mark.parametrize("of", ["the scores", "all that was sent"])
+def test_a_rank_without_one_sound_row_goes_on_beside_others(
+    of, student, teacher, prompts, tmp_path, monkeypatch
+):
+    taught = spoilt(teacher, range(16))
+    if of == "all that was sent":
+        monkeypatch.setattr(taught, "_score", lambda *asked, **how: [])
+    trainer = make(student, taught, prompts, tmp_path, algorithm=GKD())
+    monkeypatch.setattr(trainer.bad_scores, "count", lambda *found: None)  # they have some
+    output = batch_of(trainer, prompts)
+    head, like_BT = taught.head().weight_VH, output["completion_ids"]
+    assert output["teacher_hidden_BTH"].shape == (*like_BT.shape, head.shape[1])
+    assert output["teacher_hidden_BTH"].dtype == head.dtype
+    for name in ("teacher_hidden_BTH", "teacher_per_token_logps", "completion_mask"):
+        assert (output[name] == 0).all()
+
+
+HIDDEN = {
+    "none": (lambda hidden_TH: None, "no hidden states in row 2, where"),
+    "too few": (lambda hidden_TH: hidden_TH[1:], r"hidden states of \(\d+, 48\) in row 2, where"),
+    "too wide": (lambda hidden_TH: hidden_TH.repeat(1, 2), r"of \(\d+, 96\) .* \(\d+, 48\) are"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("way", ["mask", "stop"])
+def test_hidden_states_that_are_none_of_the_answer_are_a_bad_row(
+    spoil, said, way, student, teacher, prompts, tmp_path
+):
+    class Headless(LocalTeacher):
+        def score_with_hidden(self, *asked):
+            scores = super().score_with_hidden(*asked)
+            scores[2] = replace(scores[2], hidden_TH=spoil(scores[2].hidden_TH))
+            return scores
+
+    taught = Headless.from_pretrained(teacher)
+    trainer = make(student, taught, prompts, tmp_path, algorithm=GKD(), on_bad_scores=way)
+    if way == "stop":
+        with pytest.raises(TeacherError, match=said):
+            batch_of(trainer, prompts)
+        return
+    output = batch_of(trainer, prompts)
+    assert (output["completion_mask"].sum(-1) == 0).nonzero().flatten().tolist() == [2]
+    assert (output["teacher_hidden_BTH"][2] == 0).all()
+    (line,) = kept(trainer)
+    assert re.search(said, line["reason"])
 
 
 @pytest.mark.parametrize("algorithm", [RLAD(), KDRL(), OPD()], ids=lambda a: type(a).__name__)
