@@ -4,12 +4,15 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from rlkd import KDRL, OPD, RLAD, Trainer
 from rlkd.algorithms.gkd import GKD
+from rlkd.resume import Resumption, set_aside
 from rlkd.teacher.base import TeacherError, TokenScores, faults_of
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.local import LocalTeacher
@@ -239,6 +242,30 @@ def test_the_file_ends_somewhere_and_a_full_disk_ends_nothing(tmp_path):
     (tmp_path / "file").touch()
     nowhere = BadScores(tmp_path / "file", 0)
     assert "could not be written" in nowhere.keep(1, faults, rows, ids, ["t"] * 150, scores)
+
+
+def test_what_an_attempt_found_after_the_checkpoint_is_set_aside(tmp_path):
+    def keep(rank, step):
+        BadScores(tmp_path, rank).keep(step, {0: "why"}, [{}], [[3]], ["one\u2028line"], [None])
+
+    def steps(folder, rank=0):
+        text = (folder / f"bad_scores-rank{rank}.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line)["step"] for line in text.split("\n") if line]
+
+    for rank, step in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 2), (0, 4)):
+        keep(rank, step)
+    for rank, torn in ((0, '{"step": 2}'), (2, '{"step": 2, "ro')):  # by a kill
+        with (tmp_path / f"bad_scores-rank{rank}.jsonl").open("a") as file:
+            file.write(torn)
+    config: Any = SimpleNamespace(folder=tmp_path)
+    said = set_aside(config, Resumption(2, 2, "id", "checkpoint-2"))
+    aside = tmp_path / "discarded" / "attempt-1"
+    assert said == {"set aside": f"5 lines of bad_scores-rank*.jsonl, to {aside}"}
+    assert (steps(tmp_path), steps(aside), steps(aside, 1)) == ([1, 2], [3, 4, 2], [3])
+    assert not (tmp_path / "bad_scores-rank1.jsonl").exists()
+    assert steps(tmp_path, 2) == [2]
+    keep(0, 3)
+    assert steps(tmp_path) == [1, 2, 3]
 
 
 # -- teachers made of others -----------------------------------------------------------------------
