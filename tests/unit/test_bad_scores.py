@@ -15,6 +15,7 @@ from rlkd.algorithms.gkd import GKD
 from rlkd.resume import Resumption, set_aside
 from rlkd.teacher.base import TeacherError, TokenScores, faults_of
 from rlkd.teacher.cached import Cached
+from rlkd.teacher.check import Doubtful, check_alignment, stop
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.several import Mixed
 from rlkd.teacher.wrapping import Wrapping
@@ -425,6 +426,37 @@ def test_a_check_without_one_sound_answer_ends_with_the_fault(
     ):
         batch_of(trainer, prompts)
     assert all(line["in_check"] for line in kept(trainer))
+
+
+@pytest.mark.parametrize("max_rows", [2, 16])
+def test_a_check_whose_long_answers_are_all_refused_looks_at_the_others(max_rows, teacher):
+    """As a limit of length refuses them."""
+    answers = [[7, 7], [7, 8, 9, 1, 2, 3], [8, 1], [9, 8, 7, 1, 2, 3], [], [5, 4, 3, 2, 1, 6]]
+    prompts, left_out = [[4]] * len(answers), []
+
+    def check(refused, way):
+        taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: refused(len(ids)))
+        return taught, check_alignment(taught, prompts, answers, 1.0, max_rows, judge=way)
+
+    def note(bad, sent, said):
+        left_out.extend(bad)
+
+    taught, report = check(lambda length: length > 5, note)
+    assert report is None
+    assert left_out == [1, 3, 5]
+    assert taught.asked[-1] == [[7, 7], [8, 1]]
+    with pytest.raises(TeacherError, match=r"no answer of the teacher check .* nan in row 1"):
+        check(lambda length: True, note)
+    with pytest.raises(TeacherError, match="nan in row 1"):
+        check(lambda length: length > 5, stop)
+
+
+def test_a_check_whose_first_long_answers_are_refused_is_made_of_the_next(teacher):
+    answers = [[7, 8, 9, 1, 2], [8, 7, 9, 1, 2], [9, 8, 1], [2, 3, 4, 5], [5, 4, 3, 2]]
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: len(ids) == 5)
+    with pytest.raises(Doubtful, match="teacher check on 2 answers"):  # they mean nothing to it
+        check_alignment(taught, [[4]] * 5, answers, 1.0, 2, judge=lambda *found: None)
+    assert taught.asked[:2] == [answers[:2], answers[3:]]
 
 
 def test_the_end_names_a_fault_and_what_to_do(student, teacher, prompts, tmp_path):
