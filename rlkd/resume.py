@@ -16,6 +16,7 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.config.teacher import places_of_teachers, teacher_classes
 from rlkd.tracking.metrics_file import discarded
 from rlkd.tracking.store import discard_after
+from rlkd.training import bad_scores
 
 FREE = (
     "run.name", "run.dir", "run.save_every", "run.keep", "run.processes", "run.on_nan",
@@ -119,18 +120,22 @@ def choose(config: RunConfig, processes: int) -> Resumption:
 def set_aside(config: RunConfig, resumption: Resumption) -> dict[str, str]:
     """Move away what the attempt before wrote after the checkpoint; says what, if anything.
 
-    The rollouts of later steps, and a final model; metrics.jsonl is cut by its logger.
+    The rollouts of later steps and their answers without sound scores, and a final model;
+    metrics.jsonl is cut by its logger.
     """
     aside = discarded(config.folder, resumption.attempt)
     moved = []
     rollouts = discard_after(config.folder / "rollouts", resumption.step, aside / "rollouts")
     if rollouts:
         moved.append(f"{rollouts} files of rollouts")
+    lines = bad_scores.discard_after(config.folder, resumption.step, aside)
+    if lines:
+        moved.append(f"{lines} lines of bad_scores-rank*.jsonl")
     if (config.folder / "model").exists():
         aside.mkdir(parents=True, exist_ok=True)
         (config.folder / "model").rename(aside / "model")
         moved.append("model/")
-    return {"set aside": f"{' and '.join(moved)}, to {aside}"} if moved else {}
+    return {"set aside": f"{', '.join(moved)}, to {aside}"} if moved else {}
 
 
 def announce(trainer: Any, config: RunConfig, resumption: Resumption) -> None:

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -240,18 +240,27 @@ def score_padded(
     return pad_scores(teacher, scores, completion_ids, like_BT)
 
 
-def pad_hidden(scores: Sequence[TokenScores], width: int, left_out: Collection[int] = ()) -> Tensor:
-    """The `hidden_TH` of all rows, (B, `width`, H), 0 on padding and in the rows `left_out`; their
-    dtype and device."""
-    given = [scored.hidden_TH for row, scored in enumerate(scores) if row not in left_out]
-    first = next((hidden_TH for hidden_TH in given if hidden_TH is not None), None)
-    if first is None:
-        raise TeacherError("the scores came without hidden states")
-    padded_BTH = first.new_zeros(len(scores), width, first.shape[-1])
-    for row, scored in enumerate(scores):
-        if scored.hidden_TH is not None and row not in left_out:
-            padded_BTH[row, : len(scored.hidden_TH)] = scored.hidden_TH
-    return padded_BTH
+def pad_hidden(
+    scores: Sequence[TokenScores],
+    completion_ids: Sequence[Sequence[int]],
+    like_BT: Tensor,
+    head: Head,
+    left_out: Collection[int] = (),
+) -> Tensor:
+    """The `hidden_TH` of all rows, (B, T, H) on the device of `like_BT`, 0 on padding and in the
+    rows `left_out`. Of their own dtype; where no row has any, of the head's weight.
+
+    Args:
+        head: the teacher's, which reads them.
+        left_out: rows of which `faults_of` has found something.
+    """
+    rows = [row for row, sent in enumerate(completion_ids) if len(sent) and row not in left_out]
+    given = {row: cast(Tensor, scores[row].hidden_TH) for row in rows}
+    like_H = next(iter(given.values()), head.weight_VH)
+    padded_BTH = like_H.new_zeros(*like_BT.shape, like_H.shape[-1])
+    for row, hidden_TH in given.items():
+        padded_BTH[row, : len(hidden_TH)] = hidden_TH
+    return padded_BTH.to(like_BT.device)
 
 
 def pad_scores(
@@ -284,6 +293,7 @@ def faults_of(
     scores: Sequence[TokenScores],
     completion_ids: Sequence[Sequence[int]],
     numbers: Sequence[int] | None = None,
+    head: Head | None = None,
 ) -> dict[int, str]:
     """What cannot be right in what a teacher said, by row and in words.
 
@@ -294,20 +304,23 @@ def faults_of(
         name: the teacher's.
         completion_ids: what it was sent; an empty answer has nothing to be wrong.
         numbers: of the rows; None: from 0.
+        head: the teacher's, where hidden states that it can read are wanted beside the scores.
     """
     numbers = range(len(completion_ids)) if numbers is None else numbers
     if len(scores) != len(completion_ids):
         reason = f"{name} was asked for {len(completion_ids)} answers and scored {len(scores)}"
         return dict.fromkeys(numbers, reason)
     found = {
-        row: fault_of(name, scored, sent, f"in row {row}")
+        row: fault_of(name, scored, sent, f"in row {row}", head)
         for row, scored, sent in zip(numbers, scores, completion_ids, strict=True)
     }
     return {row: reason for row, reason in found.items() if reason is not None}
 
 
-def fault_of(name: str, scored: TokenScores, sent: Sequence[int], where: str) -> str | None:
-    """What cannot be right in the scores of one answer; None: nothing.
+def fault_of(
+    name: str, scored: TokenScores, sent: Sequence[int], where: str, head: Head | None = None
+) -> str | None:
+    """What cannot be right in the scores of one answer; None: nothing. `head` as of `faults_of`.
 
     That a single token is impossible (−inf) is a score, that a whole answer is made of nothing else
     is a teacher that broke: it rules out what any text begins with.
@@ -341,4 +354,16 @@ def fault_of(name: str, scored: TokenScores, sent: Sequence[int], where: str) ->
             f"{name} rules out every token of an answer (−inf), {where} (tokens {list(sent)[:16]}"
             "…). Check its weights, and that its prompt is the one that was answered."
         )
-    return None
+    return None if head is None else _fault_of_hidden(name, scored, head.weight_VH.shape[-1], where)
+
+
+def _fault_of_hidden(name: str, scored: TokenScores, size: int, where: str) -> str | None:
+    hidden_TH, wanted = scored.hidden_TH, (len(scored.token_ids), size)
+    if isinstance(hidden_TH, Tensor) and hidden_TH.shape == wanted:
+        return None
+    shape = tuple(hidden_TH.shape) if isinstance(hidden_TH, Tensor) else None
+    return (
+        f"{name} gave {f'hidden states of {shape}' if shape else 'no hidden states'} {where}, where"
+        f" {wanted} are expected, one for each token that was sent: a loss over the whole"
+        " vocabulary makes the teacher's distributions of them"
+    )

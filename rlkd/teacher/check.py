@@ -1,6 +1,5 @@
 """The self-check at run start: does the teacher score the tokens that it was sent?"""
 
-import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,24 +69,30 @@ def check_alignment(
     A teacher that reads the wrong positions, the wrong vocabulary or stale requests finds the
     three about equally likely; one that mixes up its rows scores an answer otherwise alone. In all
     of it the tokens scored must be those sent, and every score a number that is at most 0: also
-    where no answer has MIN_TOKENS different tokens, when nothing else can be said (None).
+    where no answer with sound scores has MIN_TOKENS different tokens, when nothing else can be said
+    (None).
 
     Args:
+        max_rows: answers that are looked at; where none of them has sound scores, as many others,
+            until one has.
         judge: decides on scores that cannot be right: it raises, or these rows are left out.
 
     Raises:
         Doubtful: an answer alone scores more than MAX_APART otherwise; the answers as written do
             not score MIN_MARGIN nats a token above both.
-        TeacherError: scores that cannot be right, by the judge or of all answers looked at.
+        TeacherError: scores that cannot be right, by the judge; no answer has others, as written
+            or with its tokens moved.
     """
     asking = _Asking(teacher, prompt_ids, temperature, rows, judge)
     written = {row: list(answer) for row, answer in enumerate(completion_ids) if len(answer)}
-    telling = {row: ids for row, ids in written.items() if len(set(ids)) >= MIN_TOKENS}
-    looked_at = dict(itertools.islice((telling or written).items(), max_rows))
-    if not looked_at:
+    if not written:
         return None
-    scores = asking.ask(looked_at)
-    if not telling:
+    telling = {row: ids for row, ids in written.items() if len(set(ids)) >= MIN_TOKENS}
+    others = {row: ids for row, ids in written.items() if row not in telling}
+    # The telling ones are the long ones, which are those that a limit of length refuses.
+    scores = asking.first_sound([*_portions(telling, max_rows), *_portions(others, max_rows)])
+    looked_at = {row: telling[row] for row in scores if row in telling}
+    if not looked_at:
         return None
     for row in list(scores)[:ALONE]:
         alone = asking.ask({row: looked_at[row]}, among=looked_at)
@@ -126,18 +131,35 @@ class _Asking:
         self._left_out: dict[int, str] = {}
         self._kept: object = None
 
+    def first_sound(self, portions: Sequence[Mapping[int, list[int]]]) -> dict[int, TokenScores]:
+        """The sound scores, by row, of the first portion that has any.
+
+        Raises:
+            TeacherError: the judge says so, or none has.
+        """
+        for answers in portions:
+            if scores := self._sound(answers):
+                return scores
+        raise self._none_left()
+
     def ask(
-        self, answers: Mapping[int, list[int]], among: Mapping[int, Any] | None = None
+        self, answers: Mapping[int, list[int]], among: Mapping[int, Any]
     ) -> dict[int, TokenScores]:
         """The sound scores, by row.
 
         Args:
             answers: by row.
-            among: the rows that are looked at in all; None: these.
+            among: the rows that are looked at in all.
 
         Raises:
             TeacherError: the judge says so, or no row is left.
         """
+        scores = self._sound(answers)
+        if self._left_out.keys() >= among.keys():
+            raise self._none_left()
+        return scores
+
+    def _sound(self, answers: Mapping[int, list[int]]) -> dict[int, TokenScores]:
         name, asked = self._teacher.name, list(answers)
         scores = self._teacher.score_rows(
             [self._rows[row] for row in asked],
@@ -151,11 +173,12 @@ class _Asking:
             for row, reason in bad.items():
                 self._left_out.setdefault(row, reason)
             self._kept = self._judge(bad, answers, said)
-        if self._left_out.keys() >= (answers if among is None else among).keys():
-            where = f" (the answers and their scores: {self._kept})" if self._kept else ""
-            reason = next(iter(self._left_out.values()))
-            raise TeacherError(f"no answer of the teacher check has sound scores: {reason}{where}")
         return {row: said[row] for row in asked if row not in bad}
+
+    def _none_left(self) -> TeacherError:
+        where = f" (the answers and their scores: {self._kept})" if self._kept else ""
+        reason = next(iter(self._left_out.values()))
+        return TeacherError(f"no answer of the teacher check has sound scores: {reason}{where}")
 
     def moved(
         self, answers: Mapping[int, list[int]], move: Callable[[list[int]], list[int]]
@@ -167,7 +190,12 @@ class _Asking:
             return move(ids[:cut]) + ids[cut:]
 
         left = {row: ids for row, ids in answers.items() if row not in self._left_out}
-        return self.ask({row: with_end(ids) for row, ids in left.items()})
+        return self.ask({row: with_end(ids) for row, ids in left.items()}, among=left)
+
+
+def _portions(answers: Mapping[int, list[int]], rows: int) -> list[dict[int, list[int]]]:
+    pairs = list(answers.items())
+    return [dict(pairs[place : place + rows]) for place in range(0, len(pairs), rows)]
 
 
 def _mean(scores: Sequence[TokenScores]) -> float:

@@ -16,9 +16,10 @@ _WHY = "the teacher is to read it in its prompt"
 class Privileged(Wrapping):
     """The inner teacher with another prompt before the same answer.
 
-    A text prompt becomes the filled template; of a chat, the content of the last message does. It
-    is then made into tokens as training makes its prompts: the student's chat template, with the
-    turn of the assistant opened.
+    A text prompt becomes the filled template; of a chat, the content of the last message does, and
+    where that is a list of parts, the last text among them: the other parts stay. It is then made
+    into tokens as training makes its prompts: the student's chat template, with the turn of the
+    assistant opened.
 
     Args:
         inner: who scores.
@@ -48,8 +49,8 @@ class Privileged(Wrapping):
                 )
         for place, row in enumerate(rows):
             try:
-                self._filled("", row)
-            except (ValueError, TypeError) as error:
+                self._shown(row.get("prompt") or "", row)
+            except (ValueError, TypeError, TeacherError) as error:
                 raise TeacherError(
                     f"template is {self.template!r}, which row {place} cannot fill: {error}"
                 ) from error
@@ -73,7 +74,8 @@ class Privileged(Wrapping):
         """The tokens of the prompt that the teacher reads for this row.
 
         Raises:
-            TeacherError: the row lacks a column that the template names, or it is empty there.
+            TeacherError: the row lacks a column that the template names, or it is empty there; the
+            last message of its chat has no text.
         """
         missing = [name for name in ("prompt", *self.columns) if row.get(name) in _NOTHING]
         if missing:
@@ -82,20 +84,43 @@ class Privileged(Wrapping):
                 f"shows to the teacher (the row has {', '.join(sorted(row)) or 'no columns'}). "
                 "Fill the column, leave the row out, or change the template."
             )
-        prompt, tokenizer = row["prompt"], self._student.tokenizer
-        if isinstance(prompt, str):
-            return tokenizer(self._filled(prompt, row))["input_ids"]
-        last = {**prompt[-1], "content": self._filled(prompt[-1]["content"], row)}
+        shown, tokenizer = self._shown(row["prompt"], row), self._student.tokenizer
+        if isinstance(shown, str):
+            return tokenizer(shown)["input_ids"]
         return tokenizer.apply_chat_template(
-            [*prompt[:-1], last],
+            shown,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             **self._student.chat_template_kwargs,
         )["input_ids"]
 
+    def _shown(self, prompt: Any, row: Mapping[str, Any]) -> Any:
+        """The prompt, a text or a chat, with the template in it."""
+        if isinstance(prompt, str):
+            return self._filled(prompt, row)
+        *before, last = prompt
+        content = last.get("content")
+        if isinstance(content, str):
+            return [*before, {**last, "content": self._filled(content, row)}]
+        parts = list(content or ())
+        texts = [place for place, part in enumerate(parts) if _is_text(part)]
+        if not texts:
+            raise TeacherError(
+                f"{self.name}: the last message of a chat has no text, which the template is to "
+                f"show to the teacher (its content is {content!r})"
+            )
+        last_text = parts[texts[-1]]
+        parts[texts[-1]] = {**last_text, "text": self._filled(last_text["text"], row)}
+        return [*before, {**last, "content": parts}]
+
     def _filled(self, prompt: str, row: Mapping[str, Any]) -> str:
         return self.template.format(prompt=prompt, **{name: row[name] for name in self.columns})
+
+
+def _is_text(part: Any) -> bool:
+    """Of the content of a chat's message."""
+    return isinstance(part, Mapping) and part.get("type") == "text" and bool(part.get("text"))
 
 
 def _columns(template: str) -> tuple[str, ...]:

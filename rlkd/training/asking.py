@@ -209,7 +209,8 @@ class Asking:
         asked = (request.prompts, request.answers, request.temperature)
         try:
             report = check_alignment(teacher, *asked, rows=request.rows, judge=judge)
-            logger.info("%s", report or "teacher check: no answer was long enough")
+            short = "teacher check: no answer with sound scores was long enough to be moved about"
+            logger.info("%s", report or short)
         except Doubtful as error:
             if self._teacher_check == "error":
                 advice = "To go on regardless, set the teacher's check to warn."

@@ -3,6 +3,7 @@ it ends the run."""
 
 import json
 import math
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,6 +129,35 @@ def raise_too_many(name: str, why: str, bad_scores: BadScores) -> None:
         f"answers in {path}, mend the teacher (or what makes answers that it cannot score: their "
         "length, their tokens), and resume the run."
     )
+
+
+def discard_after(folder: Path, step: int, aside: Path) -> int:
+    """Move the lines of steps after `step`, of all ranks, to files of the same names in `aside`;
+    returns how many. A line that a kill tore goes with them, and a file without others is gone."""
+    moved = 0
+    for path in sorted(folder.glob("bad_scores-rank*.jsonl")):
+        lines = path.read_bytes().splitlines(keepends=True)  # a text is split at U+2028 too
+        kept = [line for line in lines if _is_of(line, step)]
+        later = [line for line in lines if not _is_of(line, step)]
+        if not later:
+            continue
+        aside.mkdir(parents=True, exist_ok=True)
+        (aside / path.name).write_bytes(b"".join(later))
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_bytes(b"".join(kept))
+        os.replace(unfinished, path)
+        if not kept:
+            path.unlink()
+        moved += len(later)
+    return moved
+
+
+def _is_of(line: bytes, step: int) -> bool:
+    """Is it whole, and of that step or one before?"""
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except ValueError:
+        return False
 
 
 def _said(scored: TokenScores | None) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def generate_tells(
 def generate_batch_tells(model: Any, ends: Collection[int], tell: Tell) -> Iterator[None]:
     """Inside, the model's `generate_batch`, transformers' continuous batching, tells of them."""
     plain = model.continuous_batching_context_manager
+    owner = plain.__self__  # PEFT hands the calls through to the model inside it
 
     @contextmanager
     def managed(*words: Any, **named: Any) -> Iterator[Any]:
@@ -117,7 +118,7 @@ def generate_batch_tells(model: Any, ends: Collection[int], tell: Tell) -> Itera
             with _instead(manager, "get_result", told):
                 yield manager
 
-    with _instead(model, "continuous_batching_context_manager", managed):
+    with _instead(owner, "continuous_batching_context_manager", managed):
         yield
 
 

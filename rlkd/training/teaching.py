@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from rlkd.teacher.attach import FollowsStudent, attach
 from rlkd.teacher.base import (
+    DistributionTeacher,
     Student,
     Teacher,
     TeacherError,
@@ -110,8 +111,9 @@ class Teaching(Asking):
             teacher, scores, request.answers, like_BT, left_out=bad
         )
         if request.hidden:
-            hidden_BTH = pad_hidden(scores, like_BT.shape[1], left_out=bad)
-            output["teacher_hidden_BTH"] = hidden_BTH.to(like_BT.device)
+            output["teacher_hidden_BTH"] = pad_hidden(
+                scores, request.answers, like_BT, cast(DistributionTeacher, teacher).head(), bad
+            )
 
     def _find_bad(self, request: Request, scores: Sequence[TokenScores]) -> dict[int, str]:
         """What is wrong, by row; kept in a file.
@@ -120,7 +122,8 @@ class Teaching(Asking):
             TeacherError: something is, and that ends the run.
         """
         teacher = cast(Teacher, self.teacher)
-        faults = faults_of(teacher.name, scores, request.answers)
+        head = cast(DistributionTeacher, teacher).head() if request.hidden else None
+        faults = faults_of(teacher.name, scores, request.answers, head=head)
         bad = {row: reason for row, reason in faults.items() if request.answers[row]}
         if not bad:
             return {}

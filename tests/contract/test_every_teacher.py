@@ -230,6 +230,41 @@ def test_privileged_reads_the_prompt_with_the_hint(model, tokenizer, student):
         teacher.score_rows([{"prompt": "2+3=", "hint": ""}], [[4]], [[7]], 1.0)
 
 
+IN_PARTS = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text if part.type == 'text' else 'd' }}{% endfor %}"
+    "{% endif %};{% endfor %}"
+)
+
+
+def test_privileged_fills_the_last_text_of_a_message_in_parts(model, tokenizer, student):
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.chat_template = IN_PARTS
+    teacher = Privileged(LocalTeacher.from_pretrained(student), "{prompt}{hint}")
+    teacher.meet(Student(model, tokenizer))
+
+    def shown(*content):
+        chat = [
+            {"role": "system", "content": "a"},
+            *({"role": "user", "content": c} for c in content),
+        ]
+        row = {"prompt": chat, "hint": "3"}
+        teacher.check_rows([row])
+        return tokenizer.decode(teacher.prompt_ids(row))
+
+    def text(words):
+        return {"type": "text", "text": words}
+
+    assert shown("1+2=") == shown([text("1+2=")]) == "a;1+2=3;"
+    parts = [text("b"), text("1+2="), {"type": "image", "text": None}]
+    assert shown(parts) == "a;b1+2=3d;"
+    assert parts[1] == text("1+2=")  # the row is the caller's
+    assert shown([text("b")], [text("c")]) == "a;b;c3;"
+    for nothing in ([{"type": "image"}], [], None):
+        with pytest.raises(TeacherError, match=r"row 0 cannot fill: .* last message .* no text"):
+            shown(nothing)
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

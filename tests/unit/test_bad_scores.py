@@ -2,14 +2,20 @@
 
 import json
 import math
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from rlkd import KDRL, OPD, RLAD, Trainer
 from rlkd.algorithms.gkd import GKD
+from rlkd.resume import Resumption, set_aside
 from rlkd.teacher.base import TeacherError, TokenScores, faults_of
 from rlkd.teacher.cached import Cached
+from rlkd.teacher.check import Doubtful, check_alignment, stop
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.several import Mixed
 from rlkd.teacher.wrapping import Wrapping
@@ -73,6 +79,54 @@ def test_a_bad_row_is_masked_whole_and_nothing_else_moves(
             assert (found[name][[2, 5]] == 0).all()
     assert ("teacher_hidden_BTH" in found) == isinstance(algorithm, GKD)
     assert trainer._metrics["train"]["teacher/masked_rows"] == [2.0]
+
+
+@pytest.mark.parametrize("of", ["the scores", "all that was sent"])
+def test_a_rank_without_one_sound_row_goes_on_beside_others(
+    of, student, teacher, prompts, tmp_path, monkeypatch
+):
+    taught = spoilt(teacher, range(16))
+    if of == "all that was sent":
+        monkeypatch.setattr(taught, "_score", lambda *asked, **how: [])
+    trainer = make(student, taught, prompts, tmp_path, algorithm=GKD())
+    monkeypatch.setattr(trainer.bad_scores, "count", lambda *found: None)  # they have some
+    output = batch_of(trainer, prompts)
+    head, like_BT = taught.head().weight_VH, output["completion_ids"]
+    assert output["teacher_hidden_BTH"].shape == (*like_BT.shape, head.shape[1])
+    assert output["teacher_hidden_BTH"].dtype == head.dtype
+    for name in ("teacher_hidden_BTH", "teacher_per_token_logps", "completion_mask"):
+        assert (output[name] == 0).all()
+
+
+HIDDEN = {
+    "none": (lambda hidden_TH: None, "no hidden states in row 2, where"),
+    "too few": (lambda hidden_TH: hidden_TH[1:], r"hidden states of \(\d+, 48\) in row 2, where"),
+    "too wide": (lambda hidden_TH: hidden_TH.repeat(1, 2), r"of \(\d+, 96\) .* \(\d+, 48\) are"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("way", ["mask", "stop"])
+def test_hidden_states_that_are_none_of_the_answer_are_a_bad_row(
+    spoil, said, way, student, teacher, prompts, tmp_path
+):
+    class Headless(LocalTeacher):
+        def score_with_hidden(self, *asked):
+            scores = super().score_with_hidden(*asked)
+            scores[2] = replace(scores[2], hidden_TH=spoil(scores[2].hidden_TH))
+            return scores
+
+    taught = Headless.from_pretrained(teacher)
+    trainer = make(student, taught, prompts, tmp_path, algorithm=GKD(), on_bad_scores=way)
+    if way == "stop":
+        with pytest.raises(TeacherError, match=said):
+            batch_of(trainer, prompts)
+        return
+    output = batch_of(trainer, prompts)
+    assert (output["completion_mask"].sum(-1) == 0).nonzero().flatten().tolist() == [2]
+    assert (output["teacher_hidden_BTH"][2] == 0).all()
+    (line,) = kept(trainer)
+    assert re.search(said, line["reason"])
 
 
 @pytest.mark.parametrize("algorithm", [RLAD(), KDRL(), OPD()], ids=lambda a: type(a).__name__)
@@ -189,6 +243,30 @@ def test_the_file_ends_somewhere_and_a_full_disk_ends_nothing(tmp_path):
     (tmp_path / "file").touch()
     nowhere = BadScores(tmp_path / "file", 0)
     assert "could not be written" in nowhere.keep(1, faults, rows, ids, ["t"] * 150, scores)
+
+
+def test_what_an_attempt_found_after_the_checkpoint_is_set_aside(tmp_path):
+    def keep(rank, step):
+        BadScores(tmp_path, rank).keep(step, {0: "why"}, [{}], [[3]], ["one\u2028line"], [None])
+
+    def steps(folder, rank=0):
+        text = (folder / f"bad_scores-rank{rank}.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line)["step"] for line in text.split("\n") if line]
+
+    for rank, step in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 2), (0, 4)):
+        keep(rank, step)
+    for rank, torn in ((0, '{"step": 2}'), (2, '{"step": 2, "ro')):  # by a kill
+        with (tmp_path / f"bad_scores-rank{rank}.jsonl").open("a") as file:
+            file.write(torn)
+    config: Any = SimpleNamespace(folder=tmp_path)
+    said = set_aside(config, Resumption(2, 2, "id", "checkpoint-2"))
+    aside = tmp_path / "discarded" / "attempt-1"
+    assert said == {"set aside": f"5 lines of bad_scores-rank*.jsonl, to {aside}"}
+    assert (steps(tmp_path), steps(aside), steps(aside, 1)) == ([1, 2], [3, 4, 2], [3])
+    assert not (tmp_path / "bad_scores-rank1.jsonl").exists()
+    assert steps(tmp_path, 2) == [2]
+    keep(0, 3)
+    assert steps(tmp_path) == [1, 2, 3]
 
 
 # -- teachers made of others -----------------------------------------------------------------------
@@ -348,6 +426,37 @@ def test_a_check_without_one_sound_answer_ends_with_the_fault(
     ):
         batch_of(trainer, prompts)
     assert all(line["in_check"] for line in kept(trainer))
+
+
+@pytest.mark.parametrize("max_rows", [2, 16])
+def test_a_check_whose_long_answers_are_all_refused_looks_at_the_others(max_rows, teacher):
+    """As a limit of length refuses them."""
+    answers = [[7, 7], [7, 8, 9, 1, 2, 3], [8, 1], [9, 8, 7, 1, 2, 3], [], [5, 4, 3, 2, 1, 6]]
+    prompts, left_out = [[4]] * len(answers), []
+
+    def check(refused, way):
+        taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: refused(len(ids)))
+        return taught, check_alignment(taught, prompts, answers, 1.0, max_rows, judge=way)
+
+    def note(bad, sent, said):
+        left_out.extend(bad)
+
+    taught, report = check(lambda length: length > 5, note)
+    assert report is None
+    assert left_out == [1, 3, 5]
+    assert taught.asked[-1] == [[7, 7], [8, 1]]
+    with pytest.raises(TeacherError, match=r"no answer of the teacher check .* nan in row 1"):
+        check(lambda length: True, note)
+    with pytest.raises(TeacherError, match="nan in row 1"):
+        check(lambda length: length > 5, stop)
+
+
+def test_a_check_whose_first_long_answers_are_refused_is_made_of_the_next(teacher):
+    answers = [[7, 8, 9, 1, 2], [8, 7, 9, 1, 2], [9, 8, 1], [2, 3, 4, 5], [5, 4, 3, 2]]
+    taught = Peculiar(LocalTeacher.from_pretrained(teacher), lambda ids: len(ids) == 5)
+    with pytest.raises(Doubtful, match="teacher check on 2 answers"):  # they mean nothing to it
+        check_alignment(taught, [[4]] * 5, answers, 1.0, 2, judge=lambda *found: None)
+    assert taught.asked[:2] == [answers[:2], answers[3:]]
 
 
 def test_the_end_names_a_fault_and_what_to_do(student, teacher, prompts, tmp_path):

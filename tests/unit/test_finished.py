@@ -23,6 +23,7 @@ BATCHING = {
     "use_transformers_continuous_batching": True,
     "transformers_continuous_batching_config": {"max_memory_percent": 0.02},
 }
+LORA = {"peft_config": LoraConfig(r=2, target_modules="all-linear")}
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +60,8 @@ def make(student, prompts, tmp_path, teacher, more=None, **given):
 
 @pytest.mark.parametrize(
     ("how", "given"),
-    [({}, {}), (BATCHING, {}), ({}, {"peft_config": LoraConfig(r=2, target_modules="all-linear")})],
-    ids=["generate", "continuous batching", "LoRA"],
+    [({}, {}), (BATCHING, {}), ({}, LORA), (BATCHING, LORA)],
+    ids=["generate", "continuous batching", "LoRA", "LoRA, continuous batching"],
 )
 def test_it_is_told_of_answers_that_are_asked_for_later_and_before_all_are_written(
     how, given, student, teacher, prompts, tmp_path, monkeypatch
@@ -86,8 +87,9 @@ def test_it_is_told_of_answers_that_are_asked_for_later_and_before_all_are_writt
     line = next(line for line in trainer.state.log_history if "loss" in line)
     assert line["overlap/begun_early"] == pytest.approx(len(first) / 16)
     assert glossary.explain("train/overlap/begun_early")
-    assert "generate" not in vars(trainer.model)
-    assert "continuous_batching_context_manager" not in vars(trainer.model)
+    for model in (trainer.model, trainer._student(trainer.model)):
+        assert "generate" not in vars(model)
+        assert "continuous_batching_context_manager" not in vars(model)
 
 
 def test_looks_every_few_tokens_tell_of_the_same_answers(
