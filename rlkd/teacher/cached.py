@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, fault_of
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores
 from rlkd.teacher.cache_file import CacheFile
+from rlkd.teacher.scores import fault_of
 from rlkd.teacher.wrapping import Wrapping
 
 _WAIT = 60.0

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, faults_of
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores
+from rlkd.teacher.scores import faults_of
 
 MIN_TOKENS = 4
 """Shorter answers are left out: a shuffled or shifted pair of tokens is often the same pair."""

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from rlkd.teacher.base import Student, TokenScores, fault_of
+from rlkd.teacher.base import Student, TokenScores
 from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.scores import fault_of
 from rlkd.teacher.wrapping import Wrapping
 
 

@@ -10,18 +10,11 @@ from typing import Any
 import torch
 
 from rlkd.teacher.address import check_address
-from rlkd.teacher.base import (
-    Teacher,
-    TeacherError,
-    TokenScores,
-    Usage,
-    fault_of,
-    faults_of,
-    refuse_empty_prompts,
-)
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores, Usage, refuse_empty_prompts
 from rlkd.teacher.canary import Canary
 from rlkd.teacher.patient import Patient, Refused
 from rlkd.teacher.reply import read_models, read_reply
+from rlkd.teacher.scores import fault_of, faults_of
 from rlkd.teacher.threads import Threads, result_of
 
 _CANARY_TOKENS = 8

@@ -13,10 +13,11 @@ from rlkd.config import ConfigError, RunConfig
 from rlkd.config.schema import OtherTeacher
 from rlkd.config.teacher import teacher_classes
 from rlkd.errors import nearest, together
-from rlkd.teacher.base import TeacherError, fault_of
+from rlkd.teacher.base import TeacherError
 from rlkd.teacher.door import scores
 from rlkd.teacher.outline import Outlines
 from rlkd.teacher.reply import read_reply
+from rlkd.teacher.scores import fault_of
 from rlkd.teacher.server import ServerTeacher
 from rlkd.teacher.shown import Lengths, prompt_lengths
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from rlkd.errors import nearest
-from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage, fault_of
+from rlkd.teacher.base import Student, Teacher, TeacherError, TokenScores, Usage
 from rlkd.teacher.columns import missing_column
+from rlkd.teacher.scores import fault_of
 from rlkd.teacher.threads import Threads
 
 

@@ -11,16 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlkd.teacher.attach import FollowsStudent, attach
-from rlkd.teacher.base import (
-    DistributionTeacher,
-    Student,
-    Teacher,
-    TeacherError,
-    TokenScores,
-    faults_of,
-    pad_hidden,
-    pad_scores,
-)
+from rlkd.teacher.base import DistributionTeacher, Student, Teacher, TeacherError, TokenScores
+from rlkd.teacher.scores import faults_of, pad_hidden, pad_scores
 from rlkd.training.asking import Asking, Request
 from rlkd.training.bad_scores import BadScores, raise_too_many
 from rlkd.training.phases import in_phase

@@ -11,12 +11,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlkd.teacher.base import Student, Teacher, TeacherError, score_padded
+from rlkd.teacher.base import Student, Teacher, TeacherError
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.inner import AdapterOff, SelfTeacher
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.privileged import Privileged
 from rlkd.teacher.quantized import METHODS
+from rlkd.teacher.scores import score_padded
 from rlkd.teacher.server import ServerTeacher
 from rlkd.teacher.several import Mixed, Routed
 from tests.conftest import make_model

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlkd.teacher.base import Teacher, TeacherError, TokenScores, score_padded
+from rlkd.teacher.base import Teacher, TeacherError, TokenScores
 from rlkd.teacher.check import check_alignment
 from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.scores import score_padded
 from rlkd.teacher.tokens import describe_difference
 from tests.conftest import WORDS, make_model
 

@@ -13,10 +13,11 @@ import torch
 from rlkd import KDRL, OPD, RLAD, Trainer
 from rlkd.algorithms.gkd import GKD
 from rlkd.resume import Resumption, set_aside
-from rlkd.teacher.base import TeacherError, TokenScores, faults_of
+from rlkd.teacher.base import TeacherError, TokenScores
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.check import Doubtful, check_alignment, stop
 from rlkd.teacher.local import LocalTeacher
+from rlkd.teacher.scores import faults_of
 from rlkd.teacher.several import Mixed
 from rlkd.teacher.wrapping import Wrapping
 from rlkd.training.bad_scores import BATCHES, KEPT, BadScores, raise_too_many

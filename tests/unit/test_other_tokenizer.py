@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlkd import RLAD, Trainer
-from rlkd.teacher.base import Student, TeacherError, faults_of
+from rlkd.teacher.base import Student, TeacherError
 from rlkd.teacher.check import check_alignment
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.other_tokenizer import OtherTokenizer, _spans
+from rlkd.teacher.scores import faults_of
 from rlkd.teacher.several import Routed
 from rlkd.teacher.wrapping import Wrapping
 from rlkd.tracking import glossary

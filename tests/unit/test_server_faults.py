@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlkd import RLAD, Trainer
-from rlkd.teacher.base import TeacherError, faults_of
+from rlkd.teacher.base import TeacherError
 from rlkd.teacher.reply import SHOWN, read_reply
+from rlkd.teacher.scores import faults_of
 from rlkd.teacher.server import ServerTeacher
 from tests.parity.test_trl import arguments, reward
 from tests.vllm_double import VLLMDouble
