@@ -14,7 +14,7 @@ from rlkd.teacher.base import TeacherError
 from rlkd.teacher.inner import SelfTeacher
 from rlkd.teacher.local import LocalTeacher
 from rlkd.teacher.server import ServerTeacher
-from rlkd.teacher.several import Routed
+from rlkd.teacher.several import Mixed
 from rlkd.teacher.threads import Threads, result_of
 from rlkd.teacher.wrapping import Wrapping
 from rlkd.tracking import glossary
@@ -133,7 +133,7 @@ def test_on_is_refused_where_it_cannot_work(student, teacher, prompts, tmp_path,
     ):
         make(student, prompts, tmp_path, SelfTeacher())
     local = LocalTeacher.from_pretrained(teacher)
-    several = Routed({"a": local, "b": SelfTeacher()}, "kind")
+    several = Mixed({"a": local, "b": SelfTeacher()})
     with pytest.raises(TeacherError, match="own weights"):
         make(student, prompts, tmp_path, several)
     taught = type("Taught", (DAPO,), {"needs_teacher": True})

@@ -126,7 +126,7 @@ def test_whatever_is_around_it(folder_of, tmp_path, caplog):
     around = {
         "cached": lambda t: Cached(local(t), str(tmp_path / "c.db"), of=str(len(t))),
         "privileged": lambda t: Privileged(local(t), "{prompt}{hint}"),
-        "routed": lambda t: Routed({"one": local(A), "two": local(t)}, "hint"),
+        "routed": lambda t: Routed({"1": local(A), "2": local(t)}, "hint"),
     }
     for name, made in around.items():
         caplog.clear()
