@@ -103,7 +103,7 @@ class Privileged(Wrapping):
         content = last.get("content")
         if isinstance(content, str):
             return [*before, {**last, "content": self._filled(content, row)}]
-        parts = list(content or ())
+        parts: list[Any] = list(content or ())
         texts = [place for place, part in enumerate(parts) if _is_text(part)]
         if not texts:
             raise TeacherError(
