@@ -1,6 +1,7 @@
 """A tracker that keeps what it is given, and fails or blocks where it is told to."""
 
 import threading
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -64,10 +65,12 @@ class Recorder:
         return [arguments for found, arguments in self.calls if found == kind]
 
     def wait(self) -> None:
-        """Until the queue is empty."""
-        done = threading.Event()
+        """Until the queue is empty, or nobody works at it any more."""
+        done, until = threading.Event(), time.monotonic() + 10
         self.outbox.put("numbers", "a mark", lambda _: done.set())
-        done.wait(10)
+        while not done.wait(0.01) and time.monotonic() < until:
+            if not self.outbox._thread.is_alive():
+                return
 
 
 def recorded(folder: Path, *, depth: int = DEPTH, **how) -> RunLogger:

@@ -1,6 +1,6 @@
 """Math-Verify in the workers: asked only for what is undecided, bounded, and never evaluating text.
 
-What needs the package is skipped where it is not installed (`scripts/install dev,math-verify`).
+What needs the package is skipped where it is not installed (`scripts/install dev` brings it).
 """
 
 import importlib.util
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,9 @@ def test_it_turns_no_decided_verdict():
     asked = grade_many(*zip(*cases, strict=True), deadline_s=5.0, math_verify=True)
     assert {v.status for v in plain} > {"correct", "wrong", "unparsed"}
     assert [v.method for v in plain[-2:]] == ["worker:sympy", "worker"]
-    assert asked == plain
+    # Which of our own ways came to a wrong answer first is a matter of time.
+    assert [replace(v, method="") for v in asked] == [replace(v, method="") for v in plain]
+    assert not any("verify" in v.method for v in asked)
 
 
 @needed
