@@ -92,7 +92,8 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> int:
         chosen = configs.load(arguments.config, overrides) if arguments.config else None
         uses = [block.use for block in chosen.components] if chosen else []
         then = [block.use for block in chosen.then] if chosen else []
-        print(describe_fields(chosen.algorithm.use if chosen else None, uses, then))
+        teacher = getattr(chosen.teacher, "use", None) if chosen else None
+        print(describe_fields(chosen.algorithm.use if chosen else None, uses, then, teacher))
         return 0
     if arguments.config is None:
         raise ConfigError("rlkd train: which CONFIG?\n  do: rlkd train configs/NAME.yaml")
@@ -148,7 +149,7 @@ def _dry_run(config: RunConfig) -> None:
         world_size = config.run.processes or int(os.environ.get("WORLD_SIZE", "1"))
         check_at_door(config, world_size)
         if config.teacher is not None:
-            from rlkd.teacher.serving import check_servers  # imports transformers
+            from rlkd.teacher.probe import check_servers  # imports transformers
 
             check_servers(config)
         print(configs.dump(configs.resolved(config)))

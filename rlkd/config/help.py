@@ -1,6 +1,7 @@
 """The config's own documentation: every block and field with its type, default and text."""
 
 import dataclasses
+import inspect
 import textwrap
 from collections.abc import Sequence
 from typing import Any, get_args, get_type_hints
@@ -9,9 +10,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rlkd.config.algorithm import algorithm_class, component_class, field_docs
+from rlkd.config.arguments import hints_of, may_be_teacher
 from rlkd.config.messages import doc_line, expected, models_in
 from rlkd.config.run_config import RunConfig
 from rlkd.config.schema import Block
+from rlkd.config.teacher import teacher_class
 
 
 def list_blocks() -> str:
@@ -23,13 +26,17 @@ def list_blocks() -> str:
 
 
 def describe_fields(
-    algorithm: str | None = None, components: Sequence[str] = (), then: Sequence[str] = ()
+    algorithm: str | None = None,
+    components: Sequence[str] = (),
+    then: Sequence[str] = (),
+    teacher: str | None = None,
 ) -> str:
     """Every field of a config: dotted place, what it takes, its default, its documentation.
 
     Args:
         algorithm, components, then: as `module:name`, whose own fields are listed too (imports
             them).
+        teacher: the same, whose arguments are.
 
     Raises:
         ConfigError: a reference does not resolve.
@@ -43,6 +50,8 @@ def describe_fields(
         if name == "algorithm":
             parts += _algorithm(algorithm)
             parts += _fields_of(_anneal(), "a number that moves", "algorithm.<number>")
+        if name == "teacher" and teacher is not None:
+            parts += _arguments_of(teacher_class(teacher, "teacher"), teacher, "teacher")
         if name == "then":
             for i, use in enumerate(then):
                 parts += _fields_of(algorithm_class(use, f"then.{i}"), use, f"then.{i}")
@@ -95,6 +104,37 @@ def _fields_of(kind: type, use: str, place: str) -> list[str]:
         want, doc = expected(hints[field.name]), docs.get(field.name, "")
         lines.append(_entry(f"{place}.{field.name}", want, default, doc))
     return lines
+
+
+def _arguments_of(kind: type, use: str, place: str) -> list[str]:
+    """What a class is made of, as its signature and the Args of its docstring say."""
+    hints, docs = hints_of(kind), _args_of(kind)
+    lines = [f"  {place}, the arguments of {use}"]
+    for name, given in inspect.signature(kind).parameters.items():
+        if given.kind in (given.VAR_KEYWORD, given.VAR_POSITIONAL):
+            continue
+        hint = hints.get(name, Any)
+        want = expected(hint)
+        if may_be_teacher(hint) and hint is not Any:
+            want = "a teacher's block"
+        default = "required" if given.default is given.empty else _shown(given.default)
+        lines.append(_entry(f"{place}.{name}", want, default, docs.get(name, "")))
+    return lines
+
+
+def _args_of(kind: type) -> dict[str, str]:
+    """The texts of a docstring's Args, by name; of several names before one colon all have it."""
+    section = (inspect.getdoc(kind) or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        head, colon, text = line.strip().partition(": ")
+        if colon and not line.startswith(" " * 5):
+            names = head.split(", ")
+            found |= dict.fromkeys(names, text)
+        else:
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found
 
 
 def _entry(place: str, want: str, default: str, doc: str) -> str:

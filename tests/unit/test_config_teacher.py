@@ -186,3 +186,14 @@ def test_how_a_teacher_is_asked_is_not_said_where_nobody_asks_it(name, word):
     configs.load(
         f"configs/{name}.yaml", [f"--teacher.{word}", then, "--algorithm.until=2"]
     ).build_algorithm()
+
+
+def test_the_help_lists_the_arguments_of_a_teachers_class():
+    text = describe_fields(teacher="rlkd.teacher.server:ServerTeacher")
+    assert "teacher.url: text; required\n      of the server, like" in text
+    assert "teacher.api_key_env: text, or null; default: null\n      environment variable" in text
+    assert "teacher.patience: a number; default: 300.0\n      seconds to go on asking" in text
+    assert "are never learnt from. 0: at the start and on resume alone." in text  # its last line
+    around = describe_fields(teacher="rlkd.teacher.privileged:Privileged")
+    assert "teacher.inner: a teacher's block; required" in around
+    assert "teacher.url" not in describe_fields()
