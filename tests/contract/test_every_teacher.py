@@ -413,6 +413,37 @@ def test_a_server_that_restarts_is_waited_for(model, tokenizer, caplog):
     teacher.close()
 
 
+@pytest.mark.parametrize("column", [["3"], {"a": ["3"]}, [["3", 1]], "3", 3])
+def test_a_cache_tells_rows_apart_by_all_that_a_template_can_show(column, student, tmp_path):
+    asked = Privileged(LocalTeacher.from_pretrained(student), "{prompt}{hint}")
+    cached = Cached(asked, str(tmp_path / "c.db"), of="s")
+    cached.meet(Student(asked.inner.model, asked.inner.tokenizer))
+    for hint in (column, ["4"], column):
+        cached.score_rows([{"prompt": "1+", "hint": hint}], [[3, 14]], [[5, 1]], 1.0)
+    assert (cached.hits, cached.misses) == (1, 2)
+    cached.close()
+
+
+def test_a_server_that_got_no_row_yet_is_in_the_checkpoint_too(model, tokenizer, teacher):
+    """The main rank's canary is written, and of several teachers it may have asked one only."""
+    with VLLMDouble(model) as double:
+        kinds = {name: ServerTeacher(double.url) for name in ("a", "b")}
+        asked = Routed(kinds, "kind")
+        asked.check_tokenizer(tokenizer, 22)
+        asked.prepare(torch.device("cpu"))
+        asked.score_rows([{"kind": "a"}], PROMPTS[:1], ANSWERS[:1], 1.0)
+        state = asked.learnt()["1_canary"].state()
+        double.model = AutoModelForCausalLM.from_pretrained(teacher).eval()
+        again = ServerTeacher(double.url)
+        again.check_tokenizer(tokenizer, 22)
+        again.prepare(torch.device("cpu"))
+        again.learnt()["canary"].restore(state)
+        with pytest.raises(TeacherError, match="another model, or another setting"):
+            again.score(PROMPTS, ANSWERS, 1.0)
+        for one in (asked, again):
+            one.close()
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_canary_notices_another_model_before_its_scores_are_used(
     every, model, tokenizer, teacher
