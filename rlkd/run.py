@@ -30,7 +30,7 @@ from rlkd.rewarding.rowcheck import bad_rows
 from rlkd.rewarding.setup import FaultStop, close, guard
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.door import check_rows
-from rlkd.teacher.serving import check_servers
+from rlkd.teacher.probe import check_servers
 from rlkd.traces import source as trace_source
 from rlkd.traces.book import Traces
 from rlkd.tracking.best import BestWatch

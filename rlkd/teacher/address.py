@@ -14,7 +14,7 @@ def check_address(url: str) -> None:
     """
     parts = urlsplit(url)
     try:
-        parts.port  # noqa: B018
+        _ = parts.port  # raises where it is none
     except ValueError as error:
         raise ValueError(f"url: {error}; it must be like http://localhost:8000") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:

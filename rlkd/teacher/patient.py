@@ -18,6 +18,11 @@ _OF_ONE_REQUEST = (400, 413, 422)
 """Statuses that refuse what one request holds; any other refuses whoever asks."""
 
 
+def is_busy(status: int) -> bool:
+    """Does this status of HTTP say that it cannot now, and that asking again may help?"""
+    return status in (408, 425, 429) or status >= 500
+
+
 class Unreachable(Exception):
     """The server did not answer, or said that it cannot now."""
 
@@ -106,7 +111,7 @@ class Patient:
             reply = self._http.request(method, self.url + path, json=body)
         except httpx.HTTPError as error:
             raise Unreachable(f"{type(error).__name__} {error}".strip()) from error
-        if reply.status_code in (408, 425, 429) or reply.status_code >= 500:
+        if is_busy(reply.status_code):
             raise Unreachable(f"HTTP {reply.status_code} {reply.text[:200]!r}")
         if reply.status_code != 200:
             kind = Refused if reply.status_code in _OF_ONE_REQUEST else TeacherError

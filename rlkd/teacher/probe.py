@@ -16,10 +16,11 @@ from rlkd.errors import nearest, together
 from rlkd.teacher.base import TeacherError
 from rlkd.teacher.door import scores
 from rlkd.teacher.outline import Outlines
+from rlkd.teacher.patient import is_busy
+from rlkd.teacher.prompt_lengths import Lengths, prompt_lengths
 from rlkd.teacher.reply import read_reply
 from rlkd.teacher.scores import fault_of
 from rlkd.teacher.server import ServerTeacher
-from rlkd.teacher.shown import Lengths, prompt_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Refused(Silent):
     """It answered that it will not: asking again gives the same."""
 
 
-class Address:
+class Server:
     """A server and the key for it. No message of its holds the key.
 
     Args:
@@ -103,8 +104,7 @@ class Address:
         except httpx.HTTPError as error:
             raise Silent(self._clean(f"{type(error).__name__} {error}".strip())) from error
         if reply.status_code != 200:
-            later = reply.status_code >= 500 or reply.status_code in (408, 425, 429)
-            kind = Busy if later else Refused
+            kind = Busy if is_busy(reply.status_code) else Refused
             raise kind(f"HTTP {reply.status_code} to {path}: {self._clean(reply.text)!r}")
         try:
             return reply.json()
@@ -123,47 +123,47 @@ def has_servers(config: RunConfig) -> bool:
     return any(issubclass(kind, ServerTeacher) for kind in teacher_classes(config.teacher))
 
 
-def addresses(outlines: Outlines) -> dict[str, Address]:
+def servers_of(outlines: Outlines) -> dict[str, Server]:
     """The servers of a teacher, by their places."""
     return {
-        place: Address(place, made, block)
+        place: Server(place, made, block)
         for place, made in outlines.by_place.items()
         if isinstance(made, ServerTeacher)
         and isinstance(block := outlines.blocks[place], OtherTeacher)
     }
 
 
-def refused(address: Address, error: Refused) -> str:
+def refused(server: Server, error: Refused) -> str:
     """The message of a server that refuses to say what it serves."""
     return (
-        f"{address.place}: {address.shown} is no server of vLLM, or wants a key.\n"
+        f"{server.place}: {server.shown} is no server of vLLM, or wants a key.\n"
         f"  found: {error}\n"
         "  do: mend the url, or name the environment variable that holds the key in"
-        f" {address.place}.api_key_env"
+        f" {server.place}.api_key_env"
     )
 
 
-def chosen(address: Address, models: Mapping[str, int | None]) -> str:
+def chosen(server: Server, models: Mapping[str, int | None]) -> str:
     """The name that the run will ask for, of those that are served.
 
     Raises:
         ConfigError: it names one that is not, or none of several.
     """
-    served, wanted = ", ".join(models) or "nothing", address.wanted
+    served, wanted = ", ".join(models) or "nothing", server.wanted
     if wanted is None and len(models) == 1:
         return next(iter(models))
     if wanted in models:
         return str(wanted)
     if wanted is None:
         raise ConfigError(
-            f"{address.place}.model: {address.shown} serves several models, or none, and the"
+            f"{server.place}.model: {server.shown} serves several models, or none, and the"
             f" config names none.\n  found: {served}\n"
-            f"  do: set {address.place}.model to one of them"
+            f"  do: set {server.place}.model to one of them"
         )
     raise ConfigError(
-        f"{address.place}.model: {address.shown} does not serve {wanted!r}.\n"
+        f"{server.place}.model: {server.shown} does not serve {wanted!r}.\n"
         f"  found: {served}\n  did you mean: {nearest(wanted, models)}\n"
-        f"  do: set {address.place}.model to a name that is served, or serve it by this one"
+        f"  do: set {server.place}.model to a name that is served, or serve it by this one"
         " (--served-model-name)"
     )
 
@@ -177,7 +177,7 @@ class TooShort(NamedTuple):
 
 
 def too_short(
-    address: Address, limit: int | None, config: RunConfig, prompts: Lengths | None
+    server: Server, limit: int | None, config: RunConfig, prompts: Lengths | None
 ) -> TooShort | None:
     """None: the server is not known to read too few tokens.
 
@@ -204,7 +204,7 @@ def too_short(
         instead = ", or leave such answers out (teacher.on_bad_scores: mask)"
     shown = "a prompt" if prompts is None else f"prompts of up to {longest} tokens"
     return TooShort(
-        f"{address.place}: {address.shown} reads at most {limit} tokens (its max_model_len).\n"
+        f"{server.place}: {server.shown} reads at most {limit} tokens (its max_model_len).\n"
         f"  found: {shown}, answers of up to {answer} (sampling.max_completion_length) and"
         f" {_WRITTEN} token that it writes itself: {needed}{' or more' * (prompts is None)}\n"
         f"  why: it refuses what is longer, {then}\n"
@@ -232,12 +232,12 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
     assert config.teacher is not None
     problems = []
     with Outlines(config.teacher) as outlines:
-        for place, address in addresses(outlines).items():
+        for place, server in servers_of(outlines).items():
             try:
-                models = address.models()
-                limit = models[chosen(address, models)]
+                models = server.models()
+                limit = models[chosen(server, models)]
             except Refused as error:
-                problems.append(refused(address, error))
+                problems.append(refused(server, error))
                 continue
             except Silent:
                 continue
@@ -245,10 +245,10 @@ def check_servers(config: RunConfig, rows: Sequence[dict[str, Any]] = ()) -> Non
                 problems.append(str(error))
                 continue
             finally:
-                address.close()
+                server.close()
             known = limit is not None and bool(rows)
             prompts = prompt_lengths(config, rows, outlines).get(place) if known else None
-            short = too_short(address, limit, config, prompts)
+            short = too_short(server, limit, config, prompts)
             if short is not None and short.ends_run:
                 problems.append(short.message)
             elif short is not None:

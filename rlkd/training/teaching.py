@@ -200,7 +200,7 @@ class Teaching(Asking):
         this, own = self._this, self.teacher.measures() if self.teacher is not None else {}
         if not own:
             return {}
-        pairs = torch.tensor(list(own.values()), dtype=torch.float64).to(this.accelerator.device)
+        pairs = torch.tensor(list(own.values()), device=this.accelerator.device)
         totals = this._sum_over_ranks(pairs).tolist()
         return {
             f"teacher/{name}": total / count

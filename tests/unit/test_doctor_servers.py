@@ -12,7 +12,7 @@ from rlkd.cli import main
 from rlkd.config import load
 from rlkd.doctor import models
 from rlkd.doctor.finding import Finding
-from rlkd.teacher import serving
+from rlkd.teacher import probe
 from tests.small_server import Small
 
 CONFIG = """
@@ -91,7 +91,7 @@ def test_a_server_that_is_there_is_not_to_be_started(ask, status, advice):
 
 
 def test_a_server_that_hangs_is_not_waited_for(ask, monkeypatch):
-    monkeypatch.setattr(serving, "_WAIT", serving.httpx.Timeout(0.2))
+    monkeypatch.setattr(probe, "_WAIT", probe.httpx.Timeout(0.2))
 
     def hang(headers: dict[str, str], body: dict[str, Any]) -> int:
         time.sleep(1.0)
@@ -149,8 +149,8 @@ def test_servers_inside_other_teachers(ask):
     with Small(FITS) as one, Small(503) as two:
         inner = [f"{{{SERVER}, url: '{server.url}'}}" for server in (one, two)]
         mixed = (
-            "--teacher={use: 'rlkd.teacher.several:Mixed', teachers: {a: %s, b: {use:"  # noqa: UP031
-            " 'rlkd.teacher.cached:Cached', path: c.db, of: t, inner: %s}}}" % tuple(inner)
+            "--teacher={use: 'rlkd.teacher.several:Mixed', teachers: {a: " + inner[0] + ", b: {use:"
+            " 'rlkd.teacher.cached:Cached', path: c.db, of: t, inner: " + inner[1] + "}}}"
         )
         found = ask("http://unused", mixed)
         assert f"teacher.teachers.a: {one.url} serves big" in said(found, "ok")

@@ -21,7 +21,7 @@ from rlkd.planning.plan import plan
 from rlkd.run import train
 from rlkd.teacher.cached import Cached
 from rlkd.teacher.door import check_rows
-from rlkd.teacher.serving import check_servers
+from rlkd.teacher.probe import check_servers
 from tests.conftest import WORDS, make_model
 from tests.small_server import Small
 
@@ -106,7 +106,7 @@ def refused(capsys: pytest.CaptureFixture, *words: str) -> str:
             [GRPO, "--algorithm.until=2", "--then=[{use: 'rlkd.algorithms.gspo:GSPO'}]"],
             "none of rlkd.algorithms.grpo:GRPO, then rlkd.algorithms.gspo:GSPO has a use",
         ),
-        ([GRPO, "--teacher={%s, decay: 0.9}" % SELF], "found: teacher.use rlkd.teacher.inner:"),  # noqa: UP031
+        ([GRPO, f"--teacher={{{SELF}, decay: 0.9}}"], "found: teacher.use rlkd.teacher.inner:"),
     ],
 )  # fmt: skip
 def test_a_teacher_that_nothing_learns_from(words, said, capsys):
@@ -221,7 +221,7 @@ def test_dynamic_sampling_beside_a_teacher_at_work(capsys):
     let_pass(*words, "--teacher.overlap=auto")
 
 
-@pytest.mark.parametrize("around", ["%s", "{%s, path: c.db, of: t, inner: %%s}" % CACHED])  # noqa: UP031
+@pytest.mark.parametrize("around", ["%s", f"{{{CACHED}, path: c.db, of: t, inner: %s}}"])
 def test_a_temperature_that_a_server_cannot_score_at(around, capsys):
     words = ["--sampling.temperature=0.7", f"--teacher={around % f'{{{SERVER}, {NOBODY}}}'}"]
     assert "scores at temperature 1 only, and the student samples at 0.7" in refused(capsys, *words)
