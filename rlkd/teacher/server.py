@@ -35,8 +35,9 @@ class ServerTeacher(Teacher):
         url: of the server, like ``http://localhost:8000``.
         model: the name it serves the model by; None: the only one it serves.
         tokenizer: folder of the teacher's tokenizer, or its name in the hub's cache, to compare
-            with the student's token by token; None: the student's tokens must mean the same there by agreement, and what the
-            self-check on the first answers can see is all that is checked.
+            with the student's token by token; None: the student's tokens must mean the same there
+            by agreement, and what the self-check on the first answers can see is all that is
+            checked.
         temperature: 1 accepts that the student samples at another temperature.
         concurrency: requests at a time, from each process.
         timeout: seconds to wait for one answer.
